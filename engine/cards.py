@@ -1,0 +1,144 @@
+"""What a person can choose, described without torch: methods, tasks, their settings and their needs.
+
+The launch form, the API's schema, the command line, validation and the reference are all made from these. A web process imports this
+module, so nothing here may reach torch by any chain of imports.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["classifier", "encoder", "causal-lm", "denoiser", "generator", "dataset", "scene", "knowledge"]
+
+
+class StrictModel(BaseModel):
+    """A pydantic model that refuses unknown fields and does not turn "3" into 3 behind the user's back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MethodSettings(StrictModel):
+    """What a method lets a person set. Each field has a description: form, API schema and reference show it."""
+
+
+class TaskOptions(StrictModel):
+    """What a task lets a person set: how the data is cut, spoiled or limited."""
+
+
+class TrainingSettings(MethodSettings):
+    """Settings of every method that trains a network with one optimizer on batches of a data set."""
+
+    batch_size: int = Field(64, ge=1, le=65536, description="Rows of the data set in one optimizer step.")
+    micro_batches: int = Field(
+        1, ge=1, le=1024, description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch."
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule of the student's weights.")
+    learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of the schedule.")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, and the first of Adam's two betas.")
+    nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
+    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step"] = Field(
+        "cosine-per-epoch",
+        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; or ×0.1 at 62.5, 75 and 87.5 %.",
+    )
+    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """How many models of which kind a method takes, and what it does to them.
+
+    `access`: "frozen" (eval mode, no gradient; the runner sees to it), "gradient" (frozen but differentiable), "trained".
+    `trained_weights`: whether a bare architecture with random weights is refused.
+    """
+
+    kind: Kind | tuple[Kind, ...]
+    at_least: int = 1
+    at_most: int | None = 1
+    access: Literal["frozen", "gradient", "trained"] = "frozen"
+    trained_weights: bool = True
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return self.kind if isinstance(self.kind, tuple) else (self.kind,)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named starting point of the form. Only what differs from the defaults is written down."""
+
+    description: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodCard:
+    """One method: what it is called, what it takes, what can be set.
+
+    `version` goes up when the same spec would give different weights. `presets` always hold "small" (the specification's small-scale
+    column, equal to the defaults), "paper" (the published values) and "tiny" (a few seconds on one core, for tests).
+    `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
+    """
+
+    id: str
+    version: int
+    family: str
+    title: str
+    summary: str
+    paper: str
+    settings: type[MethodSettings]
+    student: Needs
+    teachers: Needs | None = None
+    presets: Mapping[str, Preset]
+    baseline: str | None = "supervised"
+    epochs: int = 60
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One named network of a task. `builder` names a function in engine.models; `config` is what it is called with."""
+
+    builder: str
+    config: Mapping[str, Any]
+    description: str
+    roles: tuple[Literal["teacher", "student"], ...] = ("student",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCard:
+    """One task: the data, the networks that fit it, and the kind of its student.
+
+    `input_shape` is that of one example. `teacher` is the recipe of the default teacher: a `supervised` run with this architecture,
+    these settings and this budget. `extra` names the optional dependency set that brings the data.
+    """
+
+    id: str
+    version: int
+    title: str
+    summary: str
+    kind: Kind
+    options: type[TaskOptions]
+    input_shape: tuple[int, ...]
+    classes: int | None
+    train_rows: int
+    architectures: Mapping[str, Architecture]
+    student: str
+    teacher: str
+    teacher_preset: Preset
+    headline: tuple[str, ...]
+    extra: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """One number that a student is judged by. `better` is the direction of better, or None for a number that only describes."""
+
+    id: str
+    title: str
+    better: Literal["higher", "lower"] | None
+    description: str
+    unit: str = ""
+    format: str = ".4f"

@@ -1,0 +1,61 @@
+"""Optimizers and the course of their learning rates, from settings."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from engine.cards import TrainingSettings
+
+
+def new_optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> Optimizer:
+    """The update rule that the settings name, over all parameters alike (biases are decayed too)."""
+    lr, decay = settings.learning_rate, settings.weight_decay
+    match settings.optimizer:
+        case "sgd":
+            return SGD(parameters, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
+        case "adam":
+            return Adam(parameters, lr=lr, betas=(settings.momentum, 0.999), weight_decay=decay)
+        case "adamw":
+            return AdamW(parameters, lr=lr, betas=(settings.momentum, 0.999), weight_decay=decay)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The learning rate as a function of the update's number, from 0. The number is kept in the optimizer's state, so a checkpoint holds it."""
+
+    base: float
+    factor: Callable[[int], float]
+
+    def apply(self, optimizer: Optimizer) -> None:
+        """Sets the rate of the update about to be made, and counts it."""
+        group = optimizer.param_groups[0]
+        done = group.get("updates", 0)
+        rate = self.base * self.factor(done)
+        for each in optimizer.param_groups:
+            each["lr"] = rate
+        group["updates"] = done + 1
+
+
+def course_of(settings: TrainingSettings, *, steps: int, steps_per_epoch: int) -> Course:
+    """Schedules over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each epoch; step: ×0.1 at 62.5, 75 and 87.5 %."""
+
+    def cosine(update: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * min(update, steps) / steps))
+
+    def cosine_per_epoch(update: int) -> float:
+        epochs = max(1, -(-steps // steps_per_epoch))
+        return 0.5 * (1 + math.cos(math.pi * min(update // steps_per_epoch, epochs) / epochs))
+
+    def three_drops(update: int) -> float:
+        return 0.1 ** sum(update >= share * steps for share in (0.625, 0.75, 0.875))
+
+    factors: dict[str, Callable[[int], float]] = {
+        "constant": lambda update: 1.0,
+        "cosine": cosine,
+        "cosine-per-epoch": cosine_per_epoch,
+        "step": three_drops,
+    }
+    return Course(settings.learning_rate, factors[settings.schedule])

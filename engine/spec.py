@@ -1,0 +1,273 @@
+"""RunSpec: everything that defines a run, and the one contract between web, worker and engine. No torch.
+
+A spec is plain JSON. `RunSpec.parse` fills in defaults, checks every field against the catalog, and refuses what does not fit with the
+field's path and one sentence each (`SpecError`). A parsed spec is complete: it says every setting, so that a run can be repeated after
+a default has changed.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from engine import catalog
+from engine.cards import MethodCard, Needs, StrictModel, TaskCard
+from engine.errors import Problem, SpecError
+
+MAX_STEPS = 100_000_000
+HF_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+
+
+class ModelRef(StrictModel):
+    """A network by reference. As text: `mlp-16` (an architecture of the task), `run:<uuid>` (the student of an earlier run), `hf:<folder or org/name>`."""
+
+    source: Literal["builtin", "run", "hf"] = "builtin"
+    name: str = Field(min_length=1, max_length=200)
+    config: dict[str, Any] = Field(default_factory=dict, description="Changes to the architecture's configuration; built-in only.")
+    init_seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the initial weights; the run's seed when empty.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        source, colon, name = value.partition(":")
+        if not colon:
+            return {"source": "builtin", "name": value}
+        return {"source": source, "name": name}
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_its_source(cls, name: str, info: ValidationInfo) -> str:
+        if info.data.get("source") == "run":
+            try:
+                return str(UUID(name))
+            except ValueError:
+                raise ValueError(f"must be the id of a run (a UUID) after run:; got {name!r:.80}") from None
+        return name
+
+    def __str__(self) -> str:
+        return self.name if self.source == "builtin" else f"{self.source}:{self.name}"
+
+
+class Budget(StrictModel):
+    """How long to train: a number of steps or of epochs, and at most so many seconds. Whichever ends first ends the run."""
+
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Optimizer steps over all phases.")
+    epochs: int | None = Field(None, ge=1, le=1_000_000, description="Passes over the training rows; turned into steps.")
+    seconds: float | None = Field(None, gt=0, le=10_000_000, description="Wall-clock limit of training; the run then ends as it would at its last step.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+
+class Cadence(StrictModel):
+    """How often a run evaluates, writes checkpoints and sends its metrics, in steps."""
+
+    evaluate: int | None = Field(None, ge=1, le=MAX_STEPS, description="Steps between validations; empty for twenty over the run.")
+    checkpoint: int | None = Field(None, ge=1, le=MAX_STEPS, description="Steps between checkpoints; empty for one every ten seconds and at the end of a phase.")
+    log: int = Field(1, ge=1, le=100_000, description="Record the loss terms at every n-th step.")
+
+
+class RunSpec(StrictModel):
+    """Everything that defines a run."""
+
+    format: Literal[1] = 1
+    method: str
+    method_version: int = Field(0, ge=0, description="The method's version; filled in.")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    task: str
+    task_options: dict[str, Any] = Field(default_factory=dict)
+    teachers: Annotated[list[ModelRef], Field(max_length=16)] = Field(default_factory=list)
+    student: ModelRef | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+    budget: Budget | None = None
+    cadence: Cadence = Cadence()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1, le=64, description="How many devices of that kind.")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: int | None = Field(None, ge=1, le=256, description="CPU threads of the run; empty for the worker's share.")
+
+    @classmethod
+    def parse(cls, data: Any) -> "RunSpec":
+        """A complete spec from JSON-like data or JSON text. Raises SpecError with every refused field."""
+        if isinstance(data, str | bytes):
+            try:
+                data = json.loads(data)
+            except (ValueError, RecursionError):
+                raise SpecError.at("", "the spec must be JSON.") from None
+        if not isinstance(data, Mapping):
+            raise SpecError.at("", "the spec must be a JSON object with at least method and task.")
+        try:
+            spec = cls.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(_problems(error)) from None
+        return _completed(spec)
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    def config_hash(self) -> str:
+        """Sixteen hex digits that are equal for runs which differ in nothing but their seeds."""
+        data = self.model_dump(mode="json", exclude={"seed": True, "student": {"init_seed"}, "cadence": True, "threads": True})
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def card(self) -> MethodCard:
+        return catalog.methods()[self.method]
+
+    @property
+    def task_card(self) -> TaskCard:
+        return catalog.tasks()[self.task]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run. Epochs are of the task's training rows after `train_limit`, the last partial batch counted."""
+        assert self.budget is not None, "a parsed spec has a budget"
+        if self.budget.steps is not None:
+            return self.budget.steps
+        assert self.budget.epochs is not None
+        return self.budget.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        rows = self.task_options.get("train_limit") or self.task_card.train_rows
+        return -(-rows // self.settings.get("batch_size", rows))
+
+
+def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:
+    """What pydantic refuses in `data`, as sentences, with `at` before each path; empty when all is well."""
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return _problems(error, at=at)
+    return []
+
+
+def _completed(spec: RunSpec) -> RunSpec:
+    problems: list[Problem] = []
+    method = catalog.methods().get(spec.method)
+    task = catalog.tasks().get(spec.task)
+    if method is None:
+        problems.append(Problem("method", f"there is no method {spec.method!r:.80}; choose one of {', '.join(catalog.methods())}."))
+    if task is None:
+        problems.append(Problem("task", f"there is no task {spec.task!r:.80}; choose one of {', '.join(catalog.tasks())}."))
+    if method is None or task is None:
+        raise SpecError(problems)
+
+    problems += problems_of(method.settings, spec.settings, at="settings")
+    problems += problems_of(task.options, spec.task_options, at="task_options")
+    problems += _version_problems(spec, method)
+    problems += _fit_problems(spec, method, task)
+    if problems:
+        raise SpecError(problems)
+
+    return spec.model_copy(
+        update={
+            "method_version": method.version,
+            "settings": method.settings.model_validate(spec.settings).model_dump(mode="json"),
+            "task_options": task.options.model_validate(spec.task_options).model_dump(mode="json"),
+            "student": spec.student or ModelRef(name=task.student),
+            "budget": spec.budget or Budget(epochs=method.epochs),
+        }
+    )
+
+
+def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
+    if spec.method_version in (0, method.version):
+        return []
+    return [Problem("method_version", f"{spec.method} is at version {method.version} here, this spec asks for {spec.method_version}; leave the field out.")]
+
+
+def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
+    """Method against task, and models against both, as far as it can be told without opening a model."""
+    problems = []
+    if task.kind not in method.student.kinds:
+        problems.append(
+            Problem("method", f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} asks for a {task.kind}. Choose a task of that kind.")
+        )
+    problems += _count_problems(spec, method)
+    if method.teachers is not None:
+        for index, teacher in enumerate(spec.teachers):
+            problems += _model_problems(teacher, f"teachers.{index}", task, needs=method.teachers)
+    if spec.student is not None:
+        problems += _model_problems(spec.student, "student", task, needs=None)
+    if spec.device == "cpu" and spec.devices > 1:
+        problems.append(Problem("devices", f"a run on the CPU has one device; got {spec.devices}."))
+    if spec.device == "cpu" and spec.precision == "float16":
+        problems.append(Problem("precision", "float16 needs a GPU; choose float32 or bfloat16 on the CPU."))
+    return problems
+
+
+def _count_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
+    count, needs = len(spec.teachers), method.teachers
+    if needs is None:
+        return [Problem("teachers", f"{method.id} takes no teacher; got {count}.")] if count else []
+    if count < needs.at_least:
+        return [Problem("teachers", f"{method.id} needs at least {needs.at_least} teacher{'s' * (needs.at_least > 1)}, for example run:<id of a finished run>; got {count}.")]
+    if needs.at_most is not None and count > needs.at_most:
+        return [Problem("teachers", f"{method.id} takes at most {needs.at_most} teacher{'s' * (needs.at_most > 1)}; got {count}.")]
+    return []
+
+
+def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs | None) -> list[Problem]:
+    if ref.source == "builtin":
+        if ref.name not in task.architectures:
+            return [Problem(field, f"the task {task.id} has no architecture {ref.name!r:.80}; choose one of {', '.join(task.architectures)}.")]
+        if needs is not None and needs.trained_weights:
+            return [Problem(field, f"{ref.name} is an architecture without trained weights; name a trained model as run:<id of a finished run>.")]
+        unknown = set(ref.config) - set(task.architectures[ref.name].config)
+        if unknown:
+            return [Problem(f"{field}.config", f"{ref.name} has no option {sorted(unknown)[0]!r:.80}; it has {', '.join(task.architectures[ref.name].config)}.")]
+    elif ref.config:
+        return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
+    if ref.source == "hf" and task.kind == "classifier":
+        return [Problem(field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models come with the language and vision tasks.")]
+    return []
+
+
+def _problems(error: ValidationError, *, at: str = "") -> list[Problem]:
+    return [Problem(".".join([at] * bool(at) + [str(part) for part in detail["loc"]]), _sentence(detail)) for detail in error.errors()]
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """Pydantic's finding as one sentence that says what would be right and what was given."""
+    kind, context, given = detail["type"], detail.get("ctx", {}), f"{detail['input']!r:.80}"
+    match kind:
+        case "missing":
+            return "is required."
+        case "extra_forbidden":
+            return "is not a known field; remove it or check its spelling."
+        case "value_error":
+            return str(context["error"]).rstrip(".") + "."
+        case "greater_than":
+            return f"must be greater than {context['gt']}; got {given}."
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}; got {given}."
+        case "less_than":
+            return f"must be less than {context['lt']}; got {given}."
+        case "less_than_equal":
+            return f"must be at most {context['le']}; got {given}."
+        case "literal_error":
+            return f"must be one of {context['expected']}; got {given}."
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters; got {len(detail['input'])}."
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"must be a whole number; got {given}."
+        case "float_type" | "float_parsing" | "finite_number":
+            return f"must be a number; got {given}."
+        case "bool_type" | "bool_parsing":
+            return f"must be true or false; got {given}."
+        case "string_type":
+            return f"must be text; got {given}."
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:].rstrip('.')}; got {given}."

@@ -1,0 +1,61 @@
+"""Task: what a student is trained and judged on. A task is a folder: `card.py` (no torch) and `task.py` (this class's child)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.cards import TaskCard, TaskOptions
+from engine.method import Batch
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows held in memory. inputs (rows, …) float32, targets (rows,) int64 or None. `index` of a row is its position here."""
+
+    inputs: Tensor
+    targets: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The batch of these rows, rows (batch,) int64."""
+        return Batch(self.inputs[rows], None if self.targets is None else self.targets[rows], rows)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.inputs.to(device), None if self.targets is None else self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a model does on a split: numbers by name (None where undefined) and JSON tables for pictures."""
+
+    metrics: Mapping[str, float | None]
+    tables: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task:
+    """The parent of all tasks. A child loads its data in `load` and judges in `judge`."""
+
+    card: ClassVar[TaskCard]
+    options: TaskOptions
+
+    def __init__(self, options: TaskOptions, device: torch.device) -> None:
+        self.options = options
+        self.device = device
+        self.splits: dict[str, Split] = {name: split.to(device) for name, split in self.load().items()}
+
+    def load(self) -> dict[str, Split]:
+        """train, validation and test. Raises DataError, with the install command, when the data is not on this machine."""
+        raise NotImplementedError
+
+    def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
+        """A network of the card's architectures with random weights drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+        """How `model` does on a split. With a teacher, also its fidelity to it. `final` adds what is measured once: cost, scaled calibration."""
+        raise NotImplementedError

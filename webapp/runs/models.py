@@ -1,0 +1,270 @@
+"""A run and all that it leaves: attempts, history, metrics, evaluations, artifacts, log lines.
+
+Only `lifecycle.py` writes a run's state, and only the sink writes metrics. The state machine itself is data in `lifecycle.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class State(models.TextChoices):
+    DRAFT = "draft"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+HELD = (State.STARTING, State.RUNNING)
+"""A worker holds the run: there is a current attempt with a lease."""
+
+ENDED = (State.SUCCEEDED, State.FAILED, State.STOPPED)
+
+
+class Run(models.Model):
+    """One training of one student. `attempt` is the number of the current or last attempt, and the fencing token of every worker's write."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    project = models.ForeignKey("accounts.Project", on_delete=models.CASCADE, related_name="runs")
+    name = models.CharField(max_length=200)
+    notes = models.TextField(blank=True, max_length=20_000)
+    tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    method = models.ForeignKey("catalog.Method", on_delete=models.PROTECT, related_name="runs")
+    task = models.ForeignKey("catalog.Task", on_delete=models.PROTECT, related_name="runs")
+    spec = models.JSONField(help_text="The complete RunSpec.")
+    config_hash = models.CharField(max_length=16, help_text="Equal for runs that differ in nothing but their seeds.")
+    seed = models.BigIntegerField()
+    baseline = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The no-teacher run launched beside it.")
+    teachers = models.ManyToManyField("catalog.ModelRecord", blank=True, related_name="taught_runs")
+    cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
+
+    state = models.CharField(max_length=12, choices=State.choices, default=State.DRAFT)
+    reason = models.TextField(blank=True, help_text="Why it is in its state, one sentence.")
+    priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
+    device_kind = models.CharField(max_length=8, choices=[("cpu", "CPU"), ("cuda", "GPU"), ("any", "Any")], default="any")
+    device_count = models.PositiveSmallIntegerField(default=1)
+    attempt = models.PositiveIntegerField(default=0)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+    phase = models.CharField(max_length=60, blank=True)
+    step = models.BigIntegerField(default=0)
+    total_steps = models.BigIntegerField(default=0)
+    steps_per_second = models.FloatField(null=True, blank=True)
+    train_seconds = models.FloatField(default=0)
+    checkpoint_step = models.BigIntegerField(null=True, blank=True)
+    checkpoint_path = models.CharField(max_length=500, blank=True, help_text="Relative to the artifact store.")
+
+    created_at = models.DateTimeField(db_default=Now())
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="In the trash since.")
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(state__in=State.values), name="run_state_is_known"),
+            models.CheckConstraint(condition=~Q(state__in=HELD) | Q(attempt__gt=0), name="held_run_has_an_attempt"),
+            models.CheckConstraint(condition=~Q(state__in=ENDED) | Q(finished_at__isnull=False), name="ended_run_has_an_end"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-created_at"], name="run_newest"),
+            models.Index(fields=["project", "config_hash"], name="run_seed_group"),
+            models.Index(fields=["-priority", "queued_at"], name="run_queue", condition=Q(state="queued")),
+            models.Index(fields=["state"], name="run_held", condition=Q(state__in=HELD)),
+            GinIndex(fields=["tags"], name="run_tags"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Attempt(models.Model):
+    """One try of one worker. The lease is its heartbeat: lost when `heartbeat_at` is older than the lease time, by the database's clock."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    worker = models.CharField(max_length=200)
+    pid = models.PositiveIntegerField(null=True, help_text="Of the child process.")
+    device = models.CharField(max_length=200, blank=True)
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    silent_since = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    exit = models.CharField(max_length=20, blank=True, help_text="succeeded, failed, stopped, crashed, lost; empty while it goes on.")
+    reason = models.TextField(blank=True)
+    from_step = models.BigIntegerField(default=0)
+    last_lines = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["run", "number"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["run", "number"], name="attempt_number")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.number}"
+
+
+class HistoryLine(models.Model):
+    """One change of a run's state: who, when, from what to what, why."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="history")
+    at = models.DateTimeField(db_default=Now())
+    who = models.CharField(max_length=200)
+    before = models.CharField(max_length=12, blank=True)
+    after = models.CharField(max_length=12)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["run", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"
+
+
+class MetricSeries(models.Model):
+    """The name of one curve of one run, its newest value, and its stored envelope.
+
+    Every batch that the sink commits has a number, `batch`, that grows by one within a run: the cursor of live pages and notebooks.
+    `overview` is the min–max envelope of a long series (see envelope.py); it covers the steps up to `overview_step`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="series")
+    name = models.CharField(max_length=120)
+    last_step = models.BigIntegerField(null=True)
+    last_value = models.FloatField(null=True)
+    points = models.BigIntegerField(default=0)
+    overview = models.BinaryField(null=True)
+    overview_step = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["run", "name"], name="series_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MetricPoint(models.Model):
+    """One value of one series at one step: the narrow table that COPY fills. No foreign key is checked for each row."""
+
+    pk = models.CompositePrimaryKey("series_id", "step")
+    series = models.ForeignKey(MetricSeries, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    step = models.BigIntegerField()
+    value = models.FloatField()
+
+
+class MetricBatch(models.Model):
+    """What one committed batch wrote: for each series the range of its steps. A reader that has seen batch n asks for the ranges of later ones.
+
+    A new attempt that goes on from an earlier step first removes the points after it, and says so with a row whose `cut_after` is that step
+    (series empty): readers drop what they have beyond it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches")
+    number = models.BigIntegerField()
+    attempt = models.PositiveIntegerField()
+    series = models.ForeignKey(MetricSeries, null=True, on_delete=models.CASCADE, related_name="+")
+    first_step = models.BigIntegerField(null=True)
+    last_step = models.BigIntegerField(null=True)
+    points = models.IntegerField(default=0)
+    cut_after = models.BigIntegerField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["run", "number"], name="batch_cursor")]
+
+
+class LatestMetric(models.Model):
+    """The newest headline value of a run by name, from its evaluations: what the runs table sorts and filters by, in a table of its own.
+
+    Names: `accuracy`, `nll`, … of the student's last evaluation; the final one on the test split replaces those on validation.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="latest")
+    name = models.CharField(max_length=120)
+    value = models.FloatField(null=True)
+    step = models.BigIntegerField()
+    split = models.CharField(max_length=12, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["run", "name"], name="latest_name")]
+        indexes: ClassVar = [models.Index(fields=["name", "value"], name="latest_by_value")]
+
+
+class Evaluation(models.Model):
+    """How the student, or its teacher, did at a step. Tables hold what the pictures need: reliability bins, risk–coverage, confusion."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="evaluations")
+    attempt = models.PositiveIntegerField()
+    step = models.BigIntegerField()
+    subject = models.CharField(max_length=12)
+    split = models.CharField(max_length=12)
+    final = models.BooleanField(default=False)
+    metrics = models.JSONField()
+    tables = models.JSONField(default=dict)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["run", "step", "id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["run", "step", "subject", "split", "final"], name="one_evaluation_a_step")]
+
+
+class Artifact(models.Model):
+    """A file or folder that an attempt left in the store. The run's artifacts are those of its settling attempt; earlier ones are superseded by name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="artifacts")
+    attempt = models.PositiveIntegerField()
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20)
+    path = models.CharField(max_length=500, help_text="Relative to the artifact store.")
+    bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    meta = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["run", "name"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["run", "attempt", "name"], name="artifact_name")]
+
+
+class LogLine(models.Model):
+    """A line for people, from the engine or the worker."""
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines")
+    attempt = models.PositiveIntegerField()
+    at = models.DateTimeField(db_default=Now())
+    level = models.CharField(max_length=8)
+    text = models.TextField()
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["run", "id"], name="log_of_run")]
+
+
+class IdempotencyKey(models.Model):
+    """A launch that was asked for under a key. The same key with the same body gives the same runs; with another body it is refused."""
+
+    project = models.ForeignKey("accounts.Project", on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    body_sha256 = models.CharField(max_length=64)
+    run_ids = ArrayField(models.UUIDField(), default=list)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "user", "key"], name="idempotency_key")]
