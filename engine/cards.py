@@ -4,11 +4,15 @@ The launch form, the API's schema, the command line, validation and the referenc
 module, so nothing here may reach torch by any chain of imports.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from engine.errors import Problem
+    from engine.spec import RunSpec
 
 Kind = Literal["classifier", "encoder", "causal-lm", "denoiser", "generator", "dataset", "scene", "knowledge"]
 
@@ -39,9 +43,10 @@ class TrainingSettings(MethodSettings):
     weight_decay: float = Field(0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam).")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, and the first of Adam's two betas.")
     nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
-    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step"] = Field(
+    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
         "cosine-per-epoch",
-        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; or ×0.1 at 62.5, 75 and 87.5 %.",
+        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        "×0.1 at 62.5, 75 and 87.5 %; or ×0.1 at 50 and 75 %.",
     )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 
@@ -81,6 +86,7 @@ class MethodCard:
     `version` goes up when the same spec would give different weights. `presets` always hold "small" (the specification's small-scale
     column, equal to the defaults), "paper" (the published values) and "tiny" (a few seconds on one core, for tests).
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
+    `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
     """
 
     id: str
@@ -95,6 +101,7 @@ class MethodCard:
     presets: Mapping[str, Preset]
     baseline: str | None = "supervised"
     epochs: int = 60
+    check: Callable[["RunSpec"], list["Problem"]] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ Rules that make "killed at any step and resumed, bit for bit" true for every met
 
 - State is made in `build()` and nowhere else. Modules, optimizers and everything else with `state_dict`, tensors, torch.Generators, and
   plain JSON values (numbers, text, lists, dicts) are saved under their attribute's name. Frozen dataclasses, pydantic models and
-  functions are taken for constants. Anything else is refused when `build()` ends, and so is an attribute first assigned later.
+  functions are taken for constants. Anything else is refused when `build()` ends, and so is an attribute first assigned later, or a
+  constant that changes later.
 - `phases()` has no effects between its yields: after a resume it is walked again, and finished phases are skipped.
 - Randomness comes from `self.generator`, from torch's global generator, or from a generator made in `build()`.
 - A step returns its terms as tensors, as they are. It never calls `.item()`: the runner reads them without making the GPU wait.
@@ -19,12 +20,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from engine.cards import MethodCard, MethodSettings, TrainingSettings
 from engine.errors import StateError
-from engine.optim import Course, course_of, new_optimizer
+from engine.optim import Drive, course_of, new_optimizer
 
 if TYPE_CHECKING:
     from engine.tasks.task import Task
@@ -34,9 +36,10 @@ Logs = Mapping[str, Tensor]
 
 @dataclass(slots=True)
 class Batch:
-    """Rows of a data set, on the run's device. `index` (batch,) int64 holds the rows' positions in the data set; `targets` may be None."""
+    """Rows of a data set, on the run's device. `inputs` and `targets` are tensors, or dicts or tuples of tensors, with rows first; `targets`
+    may be None. `index` (batch,) int64 holds the rows' positions in the data set."""
 
-    inputs: Tensor
+    inputs: Any
     targets: Any
     index: Tensor
 
@@ -44,7 +47,9 @@ class Batch:
         return len(self.index)
 
     def rows(self, start: int, stop: int) -> "Batch":
-        return Batch(self.inputs[start:stop], None if self.targets is None else self.targets[start:stop], self.index[start:stop])
+        """The rows from `start` up to but without `stop`, as views."""
+        inputs, targets = tree_map(lambda rows: rows[start:stop], (self.inputs, self.targets))
+        return Batch(inputs, targets, self.index[start:stop])
 
 
 BatchSource = Callable[[int, torch.Generator], Batch]
@@ -93,7 +98,7 @@ class Length:
 
 @dataclass(slots=True)
 class MicroBatch:
-    """Which piece of the batch is being worked on. `weight` is its share of the batch's rows."""
+    """Which piece of the batch is being worked on. `weight` is its share of the batch's rows (times the devices, which average)."""
 
     weight: float = 1.0
     last: bool = True
@@ -122,7 +127,7 @@ class Surroundings:
     micro: MicroBatch
     log: Callable[[str], None]
     save_table: Callable[[str, Any], None]
-    scaler: "torch.amp.GradScaler | None" = None
+    precision: torch.dtype = torch.float32
 
 
 class Method:
@@ -130,11 +135,12 @@ class Method:
 
     card: ClassVar[MethodCard]
     settings: MethodSettings
+    OWN: ClassVar[frozenset[str]] = frozenset({"_around", "_drives", "_constants"})
 
     def __init__(self, surroundings: Surroundings) -> None:
-        self._sealed = False
         self._around = surroundings
-        self._courses: dict[Optimizer, tuple[Course, float | None, list[nn.Parameter]]] = {}
+        self._constants: frozenset[str] | None = None
+        self._drives: dict[Optimizer, Drive] = {}
         self.settings = surroundings.settings
         self.student = surroundings.student
         self.generator = surroundings.generator
@@ -147,6 +153,14 @@ class Method:
     def phases(self) -> Iterator[Phase]:
         """The acts, in order."""
         raise NotImplementedError
+
+    def product(self) -> nn.Module:
+        """What is judged and shipped: the student, unless the method makes another one (an average of its weights, the last generation)."""
+        return self.student
+
+    def reference(self) -> nn.Module | None:
+        """The model that the student's fidelity is measured against: the one teacher, or none when there are none or several."""
+        return self.teachers[0] if len(self.teachers) == 1 else None
 
     def diagnostics(self) -> Diagnostics:
         """What to show beside the evaluation's numbers. Runs in eval mode without gradient; changes nothing."""
@@ -183,6 +197,11 @@ class Method:
     def device(self) -> torch.device:
         return self._around.device
 
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype of the step's matrix products; weights stay in float32."""
+        return self._around.precision
+
     def log(self, text: str) -> None:
         """A line for people, on the run's page."""
         self._around.log(text)
@@ -190,6 +209,12 @@ class Method:
     def save_table(self, name: str, content: Any) -> None:
         """Leaves a JSON artifact."""
         self._around.save_table(name, content)
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module to call in a step when a run has several devices: it averages gradients over them. On one device, the module itself."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return module
+        return nn.parallel.DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     def make_optimizer(
         self, module: nn.Module | Iterable[nn.Parameter], settings: TrainingSettings | None = None, *, steps: int | None = None
@@ -200,37 +225,52 @@ class Method:
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)
         course = course_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
-        self._courses[optimizer] = (course, settings.gradient_clip, parameters)
+        scaler = torch.amp.GradScaler(self.device.type) if self._around.precision is torch.float16 else None
+        self._drives[optimizer] = Drive(course, settings.gradient_clip, parameters, scaler)
         return optimizer
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, retain_graph: bool = False) -> None:
         """Backward into this optimizer's parameters only; after the batch's last micro-batch also clipping, schedule and step."""
-        course, clip, parameters = self._courses[optimizer]
-        micro, scaler = self._around.micro, self._around.scaler
+        drive, micro = self._drives[optimizer], self._around.micro
+        reduced = self._around.precision is not torch.float32
         if micro.weight != 1.0:
             loss = loss * micro.weight
-        (scaler.scale(loss) if scaler else loss).backward(inputs=parameters, retain_graph=retain_graph)
-        if not micro.last:
-            return
-        if clip is not None:
-            if scaler:
-                scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(parameters, clip)
-        course.apply(optimizer)
-        if scaler:
-            scaler.step(optimizer)
-            scaler.update()
+        if drive.scaler is not None:
+            loss = drive.scaler.scale(loss)
+        trained = [parameter for parameter in drive.parameters if parameter.requires_grad]
+        if reduced:
+            with torch.autocast(self.device.type, enabled=False):
+                loss.backward(inputs=trained, retain_graph=retain_graph)
         else:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            loss.backward(inputs=trained, retain_graph=retain_graph)
+        if micro.last:
+            drive.step(optimizer)
+            if reduced:
+                torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were before this step
 
     # What the runner uses
 
-    def seal(self) -> None:
-        """Ends `build()`: from here on no attribute may be added."""
-        self._sealed = True
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Those of `make_optimizer`, by attribute."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Optimizer) and value in self._drives}
+
+    @property
+    def scalers(self) -> "dict[str, torch.amp.GradScaler]":
+        """The loss scalers of float16, by their optimizer's attribute."""
+        scalers = {name: self._drives[optimizer].scaler for name, optimizer in self.optimizers.items()}
+        return {name: scaler for name, scaler in scalers.items() if scaler is not None}
+
+    def seal(self, *, constants: frozenset[str]) -> None:
+        """Ends `build()`: from here on no attribute may be added, and none of `constants` may change."""
+        self._constants = constants
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if getattr(self, "_sealed", False) and name not in self.__dict__:
-            raise StateError(f"{type(self).__name__}.{name} is first assigned after build(), so no checkpoint holds it; give it a first value in build().")
+        constants = self.__dict__.get("_constants")
+        if constants is not None:
+            where = f"{type(self).__name__}.{name}"
+            if name not in self.__dict__:
+                raise StateError(f"{where} is first assigned after build(), so no checkpoint holds it; give it a first value in build().")
+            if name in constants and value is not self.__dict__[name]:
+                raise StateError(f"{where} is a constant to a checkpoint and was changed after build(); keep what changes in tensors or JSON values.")
         object.__setattr__(self, name, value)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from engine.cards import TrainingSettings
@@ -39,8 +40,33 @@ class Course:
         group["updates"] = done + 1
 
 
+@dataclass(frozen=True)
+class Drive:
+    """What moves one optimizer: the course of its rate, the largest norm of its gradient, its parameters, and float16's loss scaler."""
+
+    course: Course
+    clip: float | None
+    parameters: list[nn.Parameter]
+    scaler: GradScaler | None
+
+    def step(self, optimizer: Optimizer) -> None:
+        """One update from the gradients at hand, which are gone afterwards."""
+        if self.clip is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.course.apply(optimizer)
+        if self.scaler is not None:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
 def course_of(settings: TrainingSettings, *, steps: int, steps_per_epoch: int) -> Course:
-    """Schedules over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each epoch; step: ×0.1 at 62.5, 75 and 87.5 %."""
+    """Schedules over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each epoch; step: ×0.1 at
+    62.5, 75 and 87.5 %; step-50-75: ×0.1 at 50 and 75 %."""
 
     def cosine(update: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * min(update, steps) / steps))
@@ -49,13 +75,14 @@ def course_of(settings: TrainingSettings, *, steps: int, steps_per_epoch: int) -
         epochs = max(1, -(-steps // steps_per_epoch))
         return 0.5 * (1 + math.cos(math.pi * min(update // steps_per_epoch, epochs) / epochs))
 
-    def three_drops(update: int) -> float:
-        return 0.1 ** sum(update >= share * steps for share in (0.625, 0.75, 0.875))
+    def drops(*shares: float) -> Callable[[int], float]:
+        return lambda update: 0.1 ** sum(update >= share * steps for share in shares)
 
     factors: dict[str, Callable[[int], float]] = {
         "constant": lambda update: 1.0,
         "cosine": cosine,
         "cosine-per-epoch": cosine_per_epoch,
-        "step": three_drops,
+        "step": drops(0.625, 0.75, 0.875),
+        "step-50-75": drops(0.5, 0.75),
     }
     return Course(settings.learning_rate, factors[settings.schedule])

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from engine import catalog
 from engine.cards import MethodCard, Needs, StrictModel, TaskCard
 from engine.errors import Problem, SpecError
+from engine.models.configs import CONFIGS
 
 MAX_STEPS = 100_000_000
 HF_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -171,7 +172,7 @@ def _completed(spec: RunSpec) -> RunSpec:
     if problems:
         raise SpecError(problems)
 
-    return spec.model_copy(
+    completed = spec.model_copy(
         update={
             "method_version": method.version,
             "settings": method.settings.model_validate(spec.settings).model_dump(mode="json"),
@@ -180,6 +181,9 @@ def _completed(spec: RunSpec) -> RunSpec:
             "budget": spec.budget or Budget(epochs=method.epochs),
         }
     )
+    if method.check is not None and (problems := method.check(completed)):
+        raise SpecError(problems)
+    return completed
 
 
 def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
@@ -228,6 +232,8 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs |
         unknown = set(ref.config) - set(task.architectures[ref.name].config)
         if unknown:
             return [Problem(f"{field}.config", f"{ref.name} has no option {sorted(unknown)[0]!r:.80}; it has {', '.join(task.architectures[ref.name].config)}.")]
+        architecture = task.architectures[ref.name]
+        return problems_of(CONFIGS[architecture.builder], {**architecture.config, **ref.config}, at=f"{field}.config")
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
     if ref.source == "hf" and task.kind == "classifier":

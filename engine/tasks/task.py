@@ -59,3 +59,7 @@ class Task:
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """How `model` does on a split. With a teacher, also its fidelity to it. `final` adds what is measured once: cost, scaled calibration."""
         raise NotImplementedError
+
+    def picture(self, split: str, row: int) -> list[list[int]] | None:
+        """One example as gray levels 0…255, (height, width), for tables of examples; None where a task has no pictures."""
+        return None

@@ -11,7 +11,13 @@ from django.db import models
 
 
 class User(AbstractUser):
-    """A person. Custom from the first migration, so that it can grow."""
+    """A person. Custom from the first migration, so that it can grow.
+
+    `token` is set for the length of a request that came with an API token, and limits what the person may do in it. It is asked wherever
+    the person's role is (permissions.py), so no view can forget it.
+    """
+
+    token: ApiToken | None = None
 
 
 class Role(models.TextChoices):

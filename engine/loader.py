@@ -1,0 +1,55 @@
+"""Batches of a phase. Which rows the n-th batch holds is a pure function of the run's seed, the phase and n, so nothing of it is saved."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engine.method import Batch, Phase, Position
+from engine.seeds import derived_seed
+
+if TYPE_CHECKING:
+    from engine.tasks.task import Split
+
+NO_BATCH = Batch(torch.empty(0), None, torch.empty(0, dtype=torch.int64))
+
+
+class Loader:
+    """Makes the batch of the step at `position`, and keeps its epoch up to date.
+
+    A split's rows come in a new order each epoch (in their own where the phase does not shuffle), the last partial batch included. A
+    batch source gets a generator that is seeded anew at each step. With several devices each takes every `world`-th row of the batch.
+    """
+
+    def __init__(
+        self, phase: Phase, index: int, *, splits: "Mapping[str, Split]", batch_size: int, seed: int, device: torch.device, rank: int = 0, world: int = 1
+    ) -> None:
+        self._phase, self._seed, self._device, self._rank, self._world = phase, (seed, index), device, rank, world
+        self._generator = torch.Generator(device)
+        self._split = splits[phase.data] if isinstance(phase.data, str) else None
+        self._epoch, self._rows = -1, ()  # type: ignore[assignment]
+        self._rows: tuple[Tensor, ...]
+        self._batch_size = batch_size
+        self.steps_per_epoch = max(1, -(-len(self._split) // batch_size)) if self._split is not None else max(1, phase.steps)
+
+    def batch(self, position: Position) -> Batch:
+        """The batch of the step that `position.phase_step` names."""
+        position.epoch, position.step_in_epoch = divmod(position.phase_step, self.steps_per_epoch)
+        if self._split is not None:
+            if position.epoch != self._epoch:
+                self._epoch, self._rows = position.epoch, self._order(position.epoch).split(self._batch_size)
+            rows = self._rows[position.step_in_epoch]
+            return self._split.take(rows if self._world == 1 else rows[self._rank :: self._world])
+        if self._phase.data is None:
+            return NO_BATCH
+        assert callable(self._phase.data)
+        self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._rank))
+        return self._phase.data(position.phase_step, self._generator)
+
+    def _order(self, epoch: int) -> Tensor:
+        assert self._split is not None
+        if not self._phase.shuffle:
+            return torch.arange(len(self._split), device=self._device)
+        generator = torch.Generator().manual_seed(derived_seed(*self._seed, "epoch", epoch))
+        return torch.randperm(len(self._split), generator=generator).to(self._device)

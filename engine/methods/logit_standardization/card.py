@@ -1,0 +1,95 @@
+"""What a person chooses when logits are standardized before they are compared."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.errors import Problem
+
+if TYPE_CHECKING:
+    from engine.spec import RunSpec
+
+
+class Settings(TrainingSettings):
+    base_method: Literal["kd", "dkd", "ctkd", "mlkd"] = Field(
+        "kd",
+        description="What the standardized logits go into: plain, decoupled, curriculum-temperature or multi-level distillation.",
+    )
+    base_temperature: float = Field(
+        2.0, gt=0, le=1e6, description="Softens the standardized logits of both; ctkd learns its own temperature instead."
+    )
+    kd_weight: float = Field(9.0, ge=0, le=1e6, description="Weight of the teacher's term; large because standardized targets are soft.")
+    ce_weight: float = Field(
+        0.1, ge=0, le=1e6, description="Weight of the cross-entropy of the raw logits with the labels. Left out with dkd, it is 1."
+    )
+    epsilon: float = Field(1e-7, ge=0, le=1e-2, description="Added to each row's standard deviation before the division.")
+    dkd_alpha: float = Field(1.0, ge=0, le=1e6, description="dkd: weight of the target class's part, times kd_weight.")
+    dkd_beta: float = Field(8.0, ge=0, le=1e6, description="dkd: weight of the other classes' part, times kd_weight.")
+    warmup_epochs: int = Field(
+        20, ge=0, le=100_000, description="dkd: epochs over which the teacher's term grows to its full weight; 0 for at once."
+    )
+    curriculum_epochs: int = Field(
+        10, ge=1, le=100_000, description="ctkd: epochs over which the temperature's reversed gradient grows to its full strength."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decoupled_distillation_keeps_the_labels_in_full(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("base_method") == "dkd" and "ce_weight" not in data:
+            return {**data, "ce_weight": 1.0}
+        return data
+
+
+def check(spec: "RunSpec") -> list[Problem]:
+    """What can be told only from settings and task together."""
+    problems = []
+    classes, base = spec.task_card.classes, spec.settings["base_method"]
+    if classes is not None and classes < 3:
+        problems.append(
+            Problem(
+                "task",
+                f"logit-standardization needs at least 3 classes, for with 2 every standardized pair is the same; {spec.task} has {classes}.",
+            )
+        )
+    if base == "mlkd" and spec.settings["micro_batches"] > 1:
+        problems.append(
+            Problem(
+                "settings.micro_batches",
+                f"must be 1 with mlkd, which compares the rows of a batch with each other; got {spec.settings['micro_batches']}.",
+            )
+        )
+    if base == "mlkd" and len(spec.task_card.input_shape) != 3:
+        problems.append(Problem("settings.base_method", f"mlkd shifts pictures, and {spec.task} has none; choose kd, dkd or ctkd."))
+    return problems
+
+
+card = MethodCard(
+    id="logit-standardization",
+    version=1,
+    family="logits",
+    title="Logit standardization",
+    summary="Each row of logits is standardized before softmax and KL, so the student copies the teacher's order and relations and not its scale.",
+    paper="arXiv:2403.01427",
+    settings=Settings,
+    student=Needs("classifier", trained_weights=False),
+    teachers=Needs("classifier"),
+    baseline="vanilla-kd",
+    check=check,
+    presets={
+        "small": Preset("AdamW at 0.01 for 60 epochs, temperature 2, weights 0.1 and 9: the digits protocol."),
+        "paper": Preset(
+            "The CIFAR-100 recipe of the released code: SGD at 0.05, divided by ten three times, 240 epochs.",
+            settings={
+                "optimizer": "sgd",
+                "learning_rate": 0.05,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "schedule": "step",
+            },
+            budget={"epochs": 240},
+        ),
+        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+    },
+)

@@ -1,0 +1,97 @@
+"""What a person chooses when choosing vanilla knowledge distillation."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.errors import Problem
+
+if TYPE_CHECKING:
+    from engine.spec import RunSpec
+
+
+class Settings(TrainingSettings):
+    temperature: float = Field(
+        4.0, gt=0, le=1e6, description="Softens both distributions; 1 is plain matching of probabilities. Left out with mse_probs, it is 1."
+    )
+    ce_weight: float = Field(0.1, ge=0, le=1e6, description="Weight of the cross-entropy with the labels; 0 needs no labels.")
+    kd_weight: float = Field(0.9, ge=0, le=1e6, description="Weight of the teacher's term.")
+    divergence: Literal["forward_kl", "reverse_kl", "jeffreys", "js", "soft_ce", "mse_logits", "mse_probs"] = Field(
+        "forward_kl",
+        description="How far the student is from the teacher. All are multiplied by the temperature's square but the two squared errors.",
+    )
+    teacher_weights: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Each teacher's share in the average of their probabilities, in their order, with the sum 1; empty for equal shares.",
+    )
+    cache_targets: bool = Field(
+        False,
+        description="Ask the teacher once for each training row and keep its logits, in place of asking at every step. Costs memory, saves time.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _probabilities_are_compared_at_temperature_one(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("divergence") == "mse_probs" and "temperature" not in data:
+            return {**data, "temperature": 1.0}
+        return data
+
+    @field_validator("teacher_weights")
+    @classmethod
+    def _shares_sum_to_one(cls, weights: list[float]) -> list[float]:
+        if weights and not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
+            raise ValueError(f"must sum to 1; got a sum of {sum(weights):.6g}")
+        return weights
+
+
+def check(spec: "RunSpec") -> list[Problem]:
+    """What can be told only from settings and teachers together."""
+    problems = []
+    weights, teachers = spec.settings["teacher_weights"], len(spec.teachers)
+    if weights and len(weights) != teachers:
+        problems.append(
+            Problem(
+                "settings.teacher_weights", f"must have one weight for each of the {teachers} teachers, or be empty; got {len(weights)}."
+            )
+        )
+    if spec.settings["divergence"] == "mse_logits" and teachers > 1:
+        problems.append(
+            Problem(
+                "settings.divergence",
+                f"mse_logits compares logits, and {teachers} teachers have only probabilities in common; choose another, or one teacher.",
+            )
+        )
+    return problems
+
+
+card = MethodCard(
+    id="vanilla-kd",
+    version=1,
+    family="logits",
+    title="Knowledge distillation",
+    summary="The student matches the teacher's softened class probabilities and, with a smaller weight, the labels. Every other method is compared with it.",
+    paper="arXiv:1503.02531",
+    settings=Settings,
+    student=Needs("classifier", trained_weights=False),
+    teachers=Needs("classifier", at_least=1, at_most=None),
+    check=check,
+    presets={
+        "small": Preset("AdamW at 0.01 for 60 epochs, temperature 4, weights 0.1 and 0.9: the digits protocol."),
+        "paper": Preset(
+            "The CIFAR-100 recipe of the reference code: SGD at 0.05, divided by ten three times, 240 epochs.",
+            settings={
+                "optimizer": "sgd",
+                "learning_rate": 0.05,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "schedule": "step",
+            },
+            budget={"epochs": 240},
+        ),
+        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+    },
+)

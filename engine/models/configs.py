@@ -1,0 +1,37 @@
+"""The configurations of our own architectures, without torch, so that a spec that changes one can be checked in a web process."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.cards import StrictModel
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+Classes = Annotated[int, Field(ge=2, le=1_000_000)]
+
+
+class MlpConfig(StrictModel):
+    """Layers with biases and ReLU between them."""
+
+    inputs: Width = Field(description="Numbers in one flattened example.")
+    hidden: list[Width] = Field(max_length=64, description="Width of each hidden layer.")
+    classes: Classes = Field(description="Numbers in one row of logits.")
+
+
+class CnnConfig(StrictModel):
+    """Convolutions over a square picture."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = Field(description="Channels of the picture.")
+    widths: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        min_length=1, max_length=8, description="Channels of each stage; every stage after the first halves height and width."
+    )
+    classes: Classes = Field(description="Numbers in one row of logits.")
+
+
+class ResnetConfig(CnnConfig):
+    """A convolutional network with residual blocks."""
+
+    blocks: Annotated[int, Field(ge=1, le=64)] = Field(description="Residual blocks in each stage.")
+
+
+CONFIGS: dict[str, type[StrictModel]] = {"mlp": MlpConfig, "narrow_cnn": CnnConfig, "resnet": ResnetConfig}

@@ -1,0 +1,336 @@
+"""execute(spec, emit, workdir) → Outcome: walks a method's phases, step by step, and sees to everything that is the same for all methods.
+
+The order within a step is fixed, and a checkpoint at step n holds what was after it:
+
+    batch → the method's step → its terms checked and emitted → evaluation, when due → checkpoint, when due → stop, when asked
+
+A resumed run does exactly what the uninterrupted one would have done from there, bit for bit on the CPU.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from engine import checkpoint, export, seeds, state
+from engine.assembly import Assembly, assemble
+from engine.errors import CheckpointError, EngineError, NonFiniteError, SpecError
+from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
+from engine.judging import Judge
+from engine.loader import Loader
+from engine.method import Batch, Logs, Method, Phase
+from engine.packing import Packer, unpack
+from engine.readings import Readings
+from engine.spec import RunSpec
+from engine.tasks.task import Task
+
+logger = logging.getLogger(__name__)
+
+Emit = Callable[[Event], None]
+CHECKPOINT_SECONDS: Final = 10.0
+PROGRESS_SECONDS: Final = 0.25
+EVALUATIONS: Final = 20
+ANY_RESUME: Final = ("cadence", "device", "devices", "threads")  # what may differ between a checkpoint's spec and that of its resumption
+
+
+def execute(
+    spec: RunSpec,
+    emit: Emit,
+    workdir: Path,
+    *,
+    models: Mapping[str, Path] | None = None,
+    resume: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    method_class: type[Method] | None = None,
+    task_class: type[Task] | None = None,
+) -> Outcome:
+    """Makes the run that a parsed spec describes, in `workdir`, and says how it ended, also as the last event.
+
+    `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
+    `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
+    """
+    place = _Place()
+    threads = torch.get_num_threads()
+    device = torch.device("cuda") if torch.cuda.is_available() and spec.device != "cpu" else torch.device("cpu")
+    try:
+        with seeds.undisturbed(device):
+            if spec.threads is not None:
+                torch.set_num_threads(spec.threads)
+            run = assemble(
+                spec, models or {}, method_class=method_class, task_class=task_class, log=lambda text: emit(Log("info", text)), save_table=_Tables(workdir, emit)
+            )
+            outcome = _Run(run, emit, workdir, place, stop or (lambda: False)).go(resume)
+    except Exception as error:  # whatever a method, a model or the disk does, the run ends with a sentence
+        logger.info("run failed", exc_info=True)
+        emit(Log("error", traceback.format_exc()))
+        outcome = _failure(error, place)
+    finally:
+        torch.set_num_threads(threads)
+    emit(outcome)
+    return outcome
+
+
+@dataclasses.dataclass
+class _Place:
+    """How far the run is, for the sentence when it fails."""
+
+    phase: str = ""
+    step: int = 0
+
+
+def _failure(error: Exception, place: _Place) -> Outcome:
+    match error:
+        case NonFiniteError():
+            return Outcome("failed", place.step, str(error), error.term)
+        case SpecError():
+            return Outcome("failed", place.step, str(error), error.problems[0].field)
+        case torch.OutOfMemoryError():
+            return Outcome("failed", place.step, f"The GPU's memory was full at step {place.step}; try a smaller batch_size, or more micro_batches.")
+        case EngineError():
+            return Outcome("failed", place.step, str(error))
+        case OSError():
+            return Outcome("failed", place.step, f"A file could not be read or written at step {place.step}: {error}.")
+    where = f" at step {place.step} of phase {place.phase}" if place.phase else ""
+    text = next(iter(str(error).splitlines()), "")
+    return Outcome("failed", place.step, f"The method failed{where}: {type(error).__name__}: {text}")
+
+
+class _Tables:
+    """Writes a method's JSON artifacts."""
+
+    def __init__(self, workdir: Path, emit: Emit) -> None:
+        self._workdir, self._emit = workdir, emit
+
+    def __call__(self, name: str, content: Any) -> None:
+        assert name.replace("-", "").replace("_", "").isalnum(), f"a table's name has letters, digits, - and _; got {name!r}"
+        path = self._workdir / "tables" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        self._emit(Artifact(name, "table", f"tables/{name}.json", path.stat().st_size, export.file_sha256(path)))
+
+
+class _Run:
+    """One run in one process: the loop and its clock."""
+
+    def __init__(self, run: Assembly, emit: Emit, workdir: Path, place: _Place, stop: Callable[[], bool]) -> None:
+        self.run, self.method, self.spec, self.position = run, run.method, run.spec, run.position
+        self.emit, self.workdir, self.place, self.stop = emit, workdir, place, stop
+        self.judge = Judge(run, emit)
+        self.readings = Readings(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
+        self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
+        self.autocast = torch.autocast(run.device.type, dtype=self.method.precision) if self.method.precision is not torch.float32 else None
+        self.phase_index, self.begun = 0, False
+        self.phase_steps: int | None = None  # of the phase that a resumed run comes back to
+        self.seconds_before, self.clock = 0.0, time.perf_counter()
+        self.stopped = self.out_of_time = False
+
+    def go(self, resume: Path | None) -> Outcome:
+        """From the first step, or from a checkpoint, to the end."""
+        if resume is not None:
+            self._restore(resume)
+        checkpoint.forget_after(self.workdir, self.position.step)
+        with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
+            self.clock = self.checkpoint_clock = time.perf_counter()
+            self._train()
+            outcome = self._stopped() if self.stopped else self._succeeded()
+            self.writer.flush()
+            self._announce_checkpoints()
+            return outcome
+
+    # The loop
+
+    def _train(self) -> None:
+        phases = list(self.method.phases())
+        while self.phase_index < len(phases) and not self.stopped and not self.out_of_time:
+            phase = phases[self.phase_index]
+            if self.phase_steps is not None:
+                phase, self.phase_steps = dataclasses.replace(phase, steps=self.phase_steps), None
+            total = self.position.step - self.position.phase_step + phase.steps + sum(later.steps for later in phases[self.phase_index + 1 :])
+            self._phase(phase, len(phases), total)
+            phases = list(self.method.phases())  # a later phase may depend on what this one found
+
+    def _phase(self, phase: Phase, count: int, total: int) -> None:
+        self.place.phase = phase.name
+        self.emit(PhaseStarted(phase.name, self.phase_index, count, self.position.step, phase.steps))
+        if phase.begin is not None and not self.begun:
+            phase.begin()
+        self.begun = True
+        self._steps(phase, total)
+        if self.stopped:
+            self._save(phase, wait=True)
+            return
+        if phase.end is not None:
+            phase.end()
+        self.phase_index, self.begun, self.position.phase_step = (count if self.out_of_time else self.phase_index + 1), False, 0
+        self._save(phase, wait=False)
+
+    def _steps(self, phase: Phase, total: int) -> None:
+        """The hot loop: what is done here is paid at every step."""
+        position, place, readings, cadence = self.position, self.place, self.readings, self.spec.cadence
+        loader = Loader(
+            phase, self.phase_index, splits=self.run.task.splits, batch_size=phase.batch_size or self.run.batch_size, seed=self.spec.seed, device=self.run.device
+        )
+        limit = self.spec.budget.seconds if self.spec.budget is not None else None
+        evaluate_every = self.evaluate_every if phase.evaluate else 0
+        started = reported = time.perf_counter()
+        steps_before = position.step
+        while position.phase_step < phase.steps:
+            now = time.perf_counter()
+            if limit is not None and self._seconds(now) >= limit:
+                self.out_of_time = True
+                break
+            if self.stop():
+                self.stopped = True
+                break
+            if now - reported >= PROGRESS_SECONDS:
+                self._progress(phase, total, (position.step - steps_before) / (now - started))
+                reported = now
+            place.step = position.step + 1
+            terms = self._step(phase, loader.batch(position))
+            position.step += 1
+            position.phase_step += 1
+            readings.take(position.step, terms)
+            if evaluate_every and position.step % evaluate_every == 0 and position.step < total:
+                readings.read()
+                self.judge.watch(position.step)
+            if cadence.checkpoint is not None:
+                if position.step % cadence.checkpoint == 0:
+                    self._save(phase, wait=True)
+            elif now - self.checkpoint_clock >= CHECKPOINT_SECONDS and not self.writer.busy:
+                self._save(phase, wait=False)
+            if self.writer.has_finished:
+                self._announce_checkpoints()
+        readings.read()
+        rate = (position.step - steps_before) / max(time.perf_counter() - started, 1e-9)
+        self._progress(phase, total, rate)
+
+    def _step(self, phase: Phase, batch: Batch) -> Logs:
+        if self.autocast is None:
+            return self._pieces(phase, batch)
+        with self.autocast:
+            return self._pieces(phase, batch)
+
+    def _pieces(self, phase: Phase, batch: Batch) -> Logs:
+        """The step on the whole batch, or on one micro-batch after the other; then a term is the mean over rows of the pieces' terms."""
+        rows, pieces, micro = len(batch), self.run.micro_batches, self.run.micro
+        if pieces == 1 or rows < 2:
+            return phase.step(batch)
+        size = -(-rows // pieces)
+        totals: dict[str, torch.Tensor] = {}
+        try:
+            for start in range(0, rows, size):
+                stop = min(start + size, rows)
+                micro.weight, micro.last = (stop - start) / rows, stop == rows
+                for name, term in phase.step(batch.rows(start, stop)).items():
+                    share = term.detach() * micro.weight
+                    totals[name] = totals[name] + share if name in totals else share
+        finally:
+            micro.weight, micro.last = 1.0, True
+        return totals
+
+    def _seconds(self, now: float) -> float:
+        return self.seconds_before + now - self.clock
+
+    def _progress(self, phase: Phase, total: int, rate: float) -> None:
+        self.emit(Progress(self.position.step, total, phase.name, self._seconds(time.perf_counter()), rate))
+
+    # Checkpoints
+
+    def _save(self, phase: Phase, *, wait: bool) -> None:
+        """Copies the state and hands it to the writer; with `wait`, returns when it is durable."""
+        self.readings.read()
+        packer = Packer()
+        content = {
+            "spec": self.spec.model_dump(mode="json"),
+            "place": {
+                "phase_index": self.phase_index,
+                "phase_step": self.position.phase_step,
+                "phase_name": phase.name,
+                "phase_steps": phase.steps if self.position.phase_step or self.begun else None,
+                "begun": self.begun,
+                "seconds": self._seconds(time.perf_counter()),
+                "teacher_judged": self.judge.teacher_judged,
+            },
+            "random": packer.pack(seeds.global_state(self.run.device), "random"),
+            "method": state.capture(self.method, packer),
+        }
+        state.check_finite(self.method, step=self.position.step)
+        self.writer.submit(checkpoint.Snapshot(self.position.step, content, packer.tensors))
+        self.checkpoint_clock = time.perf_counter()
+        if wait:
+            self.writer.flush()
+            self._announce_checkpoints()
+
+    def _announce_checkpoints(self) -> None:
+        for step, result in self.writer.finished():
+            if isinstance(result, Path):
+                self.emit(Checkpoint(step, result.relative_to(self.workdir).as_posix()))
+            elif self.stopped:
+                raise result
+            else:
+                self.emit(Log("error", f"The checkpoint of step {step} could not be written: {result}. The run goes on; the one before it is kept."))
+
+    def _restore(self, folder: Path) -> None:
+        snapshot = checkpoint.read(folder)
+        try:
+            self._check_spec(folder, snapshot.state["spec"])
+            place, device = snapshot.state["place"], self.run.device
+            state.restore(self.method, snapshot.state["method"], snapshot.tensors)
+            seeds.restore_global_state(unpack(snapshot.state["random"], snapshot.tensors, device), device)
+            self.phase_index, self.begun, self.phase_steps = place["phase_index"], place["begun"], place["phase_steps"]
+            self.position.step, self.position.phase_step = snapshot.step, place["phase_step"]
+            self.seconds_before = place["seconds"]
+            self.judge.teacher_judged = list(place["teacher_judged"])
+        except KeyError as error:
+            raise CheckpointError(f"The checkpoint at {folder} has no {error}; it was written by another program.") from None
+
+    def _check_spec(self, folder: Path, written: dict[str, Any]) -> None:
+        """Refuses a checkpoint of a run that would have trained otherwise, naming the first field that differs."""
+        there, here = _flat(written), _flat(self.spec.model_dump(mode="json"))
+        for field in sorted(there.keys() | here.keys()):
+            if field.partition(".")[0] not in ANY_RESUME and there.get(field) != here.get(field):
+                raise CheckpointError(f"The checkpoint at {folder} is of another run: its {field} is {there.get(field)!r:.80}, this run's is {here.get(field)!r:.80}.")
+
+    # The end
+
+    def _stopped(self) -> Outcome:
+        return Outcome("stopped", self.position.step, f"Stopped as asked after step {self.position.step}; its checkpoint is kept.")
+
+    def _succeeded(self) -> Outcome:
+        step = self.position.step
+        self.place.phase = "final evaluation"
+        self.method.finish()
+        self._export()
+        self.judge.conclude(step)
+        seconds = self._seconds(time.perf_counter())
+        if self.out_of_time:
+            return Outcome("succeeded", step, f"The limit of {self.spec.budget.seconds:g} seconds ended training after step {step}.")  # type: ignore[union-attr]
+        return Outcome("succeeded", step, f"Finished {step} steps in {seconds:.1f} seconds of training.")
+
+    def _export(self) -> None:
+        card = self.run.task.card
+        meta = {
+            "kind": card.kind,
+            "task": card.id,
+            **self.run.blueprint,
+            "classes": card.classes,
+            "input_shape": list(card.input_shape),
+            "method": self.method.card.id,
+            "spec": self.spec.model_dump(mode="json"),
+        }
+        content = export.save_model(self.workdir / "student", self.method.product(), meta)
+        size = (self.workdir / "student" / "model.safetensors").stat().st_size
+        self.emit(Artifact("student", "model", "student", size, content["sha256"], content))
+
+
+def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    """`{"settings": {"alpha": 1}}` → `{"settings.alpha": 1}`; lists and empty dicts are values."""
+    if not isinstance(value, dict) or not value:
+        return {at: value}
+    return {path: leaf for key, item in value.items() for path, leaf in _flat(item, f"{at}.{key}" if at else key).items()}

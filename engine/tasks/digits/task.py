@@ -1,0 +1,20 @@
+"""The digits task: scikit-learn's copy of the test part of the UCI set "Optical Recognition of Handwritten Digits"."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from engine.tasks.classification import ClassificationTask
+from engine.tasks.digits.card import TEST, TRAIN, VALIDATION, card
+
+
+class Digits(ClassificationTask):
+    """1,797 pictures (1, 8, 8), pixels 0…16 divided by 16."""
+
+    card = card
+    parts = (TRAIN, VALIDATION, TEST)
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        bunch = load_digits()
+        pixels = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
+        return pixels, torch.from_numpy(bunch.target).long()

@@ -1,0 +1,23 @@
+"""Options that the tasks with labeled rows share: how the data is cut and spoiled. No torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.cards import TaskOptions
+
+
+class ClassificationOptions(TaskOptions):
+    """How labeled rows are cut into train, validation and test, and how the training labels are spoiled."""
+
+    split: Literal["stratified", "random"] = Field(
+        "stratified", description="stratified keeps the classes' shares equal in all parts; random is one permutation of all rows."
+    )
+    split_seed: int = Field(0, ge=0, lt=2**32, description="Seed of the cut; runs are comparable only when it is equal.")
+    label_noise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of each training label to be replaced by a class drawn uniformly from all; validation and test stay clean.",
+    )
+    label_noise_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the label noise.")

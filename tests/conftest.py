@@ -1,0 +1,147 @@
+"""The session of all tests: servers of its own, a home of its own, and nothing left behind.
+
+A session works in a new STILLHOUSE_HOME under /tmp and starts the embedded servers there when the first test needs them, unless DATABASE_URL
+and REDIS_URL name others. It ends red when a test left a process running, or was skipped: green means that everything ran.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+import pytest
+
+# Django reads its settings once, from the environment, so the home must stand before pytest-django sets Django up.
+HOME = Path(tempfile.mkdtemp(prefix="stillhouse-test-", dir="/tmp"))  # a short path, for the sockets
+HOME.chmod(0o711)  # started by root, PostgreSQL runs as another account, which must be able to walk through
+os.environ["STILLHOUSE_HOME"] = str(HOME)
+os.environ.pop("STILLHOUSE_STORE", None)
+os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NEEDS = ("servers", "browser", "gpu")
+
+
+@pytest.fixture(scope="session")
+def embedded_servers() -> Iterator[None]:
+    """PostgreSQL and Redis answer."""
+    from webapp import servers
+
+    servers.ensure()
+    yield
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(embedded_servers: None) -> None:
+    """pytest-django makes its test database after this."""
+
+
+@pytest.fixture(autouse=True)
+def _servers_where_asked_for(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("servers") or request.node.get_closest_marker("browser"):
+        request.getfixturevalue("embedded_servers")
+
+
+@pytest.fixture(scope="session")
+def process_environment(django_db_setup: None) -> dict[str, str]:
+    """The environment of a process that a test starts: the same servers, the session's test database, its home and store."""
+    from django.conf import settings
+    from django.db import connection
+
+    database = connection.settings_dict
+    parts = urlsplit(settings.DATABASE_URL)
+    host = f"?{urlencode({'host': database['HOST']})}" if str(database["HOST"]).startswith("/") else ""
+    url = f"postgresql://{parts.netloc}/{database['NAME']}{host}"
+    return os.environ | {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def flush_redis(embedded_servers: None) -> Callable[[], None]:
+    """Makes Redis forget everything: FLUSHALL on the session's own server, FLUSHDB on one that others may share."""
+    import redis
+    from django.conf import settings
+
+    def flush() -> None:
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            if "REDIS_URL" in os.environ:
+                client.flushdb()
+            else:
+                client.flushall()
+
+    return flush
+
+
+def _left_running() -> list[psutil.Process]:
+    """Processes of this session: they were started with its home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("STILLHOUSE_HOME") == str(HOME):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    _, alive = psutil.wait_procs(found, timeout=5)
+    return [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    yield
+    left = _left_running()
+    names = [" ".join(process.cmdline()) for process in left]
+    for process in left:
+        process.kill()
+    assert not left, "the tests left processes running:\n" + "\n".join(names)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests for a GPU run where there is one. The summary says how many did not."""
+    if not any(item.get_closest_marker("gpu") for item in items):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        away = [item for item in items if item.get_closest_marker("gpu")]
+        items[:] = [item for item in items if item not in away]
+        config.hook.pytest_deselected(items=away)
+        config.stash[WITHOUT_GPU] = len(away)
+
+
+WITHOUT_GPU = pytest.StashKey[int]()
+COVERED = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    counts = dict.fromkeys(("nothing", *NEEDS), 0)
+    for item in session.items:
+        marks = {mark.name for mark in item.iter_markers()}
+        need = (
+            "browser" if "browser" in marks else "gpu" if "gpu" in marks else "servers" if marks & {"servers", "django_db"} else "nothing"
+        )
+        counts[need] += 1
+    session.config.stash[COVERED] = counts
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash.get(COVERED, {})
+    terminalreporter.write_line("")
+    terminalreporter.write_line("Ran by what they need: " + ", ".join(f"{need} {count}" for need, count in counts.items()) + ".")
+    if config.stash.get(WITHOUT_GPU, 0):
+        terminalreporter.write_line(f"Not run: {config.stash[WITHOUT_GPU]} tests for a GPU; this machine has none.")
+    if terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("A skipped test makes the run red: nothing is left out in silence.", red=True)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""Which bin a confidence belongs to."""
+
+import numpy as np
+import pytest
+
+from engine.metrics.binning import adaptive, equal_mass, equal_width
+
+
+def test_an_inner_edge_belongs_to_the_bin_above_it_and_one_to_the_last():
+    confidence = np.array([0.0, 0.24, 0.25, 0.5, 0.75, 1.0])
+
+    bins = equal_width(confidence, 4)
+
+    assert bins.tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_closed_on_the_right_an_inner_edge_belongs_to_the_bin_below_it_and_zero_to_the_first():
+    confidence = np.array([0.0, 0.24, 0.25, 0.5, 0.75, 1.0])
+
+    bins = equal_width(confidence, 4, closed="right")
+
+    assert bins.tolist() == [0, 0, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(0.1, 1), (0.2, 2), (0.3, 2), (0.4, 4), (0.5, 5), (0.6, 5), (0.7, 6), (0.8, 8), (0.9, 9)])
+def test_a_stated_confidence_falls_where_the_float64_edges_put_it(stated: float, expected: int):
+    # linspace(0, 1, 11) holds 0.30000000000000004, 0.6000000000000001 and 0.7000000000000001.
+    confidence = np.array([stated])
+
+    bins = equal_width(confidence, 10)
+
+    assert bins.tolist() == [expected]
+
+
+def test_equal_mass_gives_the_first_groups_one_row_more():
+    # Seven rows in three groups as array_split cuts them: 3, 2, 2. In ascending order: .1 .2 .3 | .4 .5 | .6 .7
+    confidence = np.array([0.7, 0.1, 0.4, 0.2, 0.6, 0.3, 0.5])
+
+    groups = equal_mass(confidence, 3)
+
+    assert groups.tolist() == [2, 0, 1, 0, 2, 0, 1]
+
+
+def test_equal_mass_cuts_ties_in_the_order_of_the_rows():
+    confidence = np.full(4, 0.5)
+
+    groups = equal_mass(confidence, 2)
+
+    assert groups.tolist() == [0, 0, 1, 1]
+
+
+def test_equal_mass_with_fewer_rows_than_groups_leaves_the_last_ones_empty():
+    confidence = np.array([0.9, 0.1])
+
+    groups = equal_mass(confidence, 5)
+
+    assert groups.tolist() == [1, 0]
+
+
+def test_the_smallest_confidence_is_in_no_adaptive_bin():
+    # Sorted .3 .6 .8 .9; edges at positions 0, 2 and 4 of it: .3, .8, .9 (beyond the last row, the last value). Bins (.3, .8] and (.8, .9].
+    confidence = np.array([0.9, 0.8, 0.6, 0.3])
+
+    bins = adaptive(confidence, 2)
+
+    assert bins.tolist() == [1, 0, 0, -1]

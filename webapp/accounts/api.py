@@ -1,0 +1,107 @@
+"""Who one is, one's projects and one's tokens, over REST."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from webapp.accounts import tokens
+from webapp.accounts.models import ApiToken, Project, Role, Scope
+from webapp.accounts.permissions import person, project_for, projects_of
+from webapp.api.answers import reading, writing
+from webapp.api.throttling import TokenRate
+
+ACCOUNT = ["account"]
+
+
+class ProjectSerializer(serializers.ModelSerializer[Project]):
+    my_role = serializers.ChoiceField(choices=Role.choices, read_only=True, help_text="What you may do in it.")
+
+    class Meta:
+        model = Project
+        fields = ("slug", "name", "description", "my_role", "created_at")
+
+
+class TokenSerializer(serializers.ModelSerializer[ApiToken]):
+    """A token without its text, which nobody can show again."""
+
+    project = serializers.CharField(source="project.slug")
+
+    class Meta:
+        model = ApiToken
+        fields = ("id", "name", "prefix", "project", "scope", "created_at", "expires_at", "last_used_at", "revoked_at")
+        read_only_fields = fields
+
+
+class MadeTokenSerializer(TokenSerializer):
+    """A new token with its text: this once."""
+
+    token = serializers.CharField()
+
+    class Meta(TokenSerializer.Meta):
+        fields = (*TokenSerializer.Meta.fields, "token")  # type: ignore[assignment]
+
+
+class NewTokenSerializer(serializers.Serializer[Any]):
+    project = serializers.SlugField(max_length=60, help_text="The project's slug. The token sees nothing of other projects.")
+    name = serializers.CharField(max_length=80, help_text="What it is for.")
+    scope = serializers.ChoiceField(choices=Scope.choices, default=Scope.READ)
+    days = serializers.IntegerField(min_value=1, max_value=tokens.MAX_DAYS, default=tokens.DEFAULT_DAYS, help_text="It expires after so many days.")
+
+
+class MeSerializer(serializers.Serializer[Any]):
+    username = serializers.CharField()
+    scope = serializers.ChoiceField(choices=Scope.choices, allow_null=True, help_text="Of the token that the request came with; null for a session.")
+    projects = ProjectSerializer(many=True)
+
+
+class Me(APIView):
+    @extend_schema(tags=ACCOUNT, operation_id="me", responses=reading(MeSerializer))
+    def get(self, request: Request) -> Response:
+        """Who the request comes from, and what they may do where."""
+        user = person(request)
+        projects = ProjectSerializer(projects_of(user), many=True).data
+        return Response({"username": user.get_username(), "scope": user.token.scope if user.token else None, "projects": projects})
+
+
+@extend_schema(tags=ACCOUNT, operation_id="projects_list")
+class Projects(ListAPIView[Project]):
+    """Your projects."""
+
+    serializer_class = ProjectSerializer
+
+    def get_queryset(self) -> QuerySet[Project]:
+        return projects_of(self.request.user)
+
+
+@extend_schema(tags=ACCOUNT)
+class Tokens(ListAPIView[ApiToken]):
+    """Your tokens."""
+
+    serializer_class = TokenSerializer
+    throttle_classes = [TokenRate]
+
+    def get_queryset(self) -> QuerySet[ApiToken]:
+        return tokens.tokens_of(person(self.request))
+
+    @extend_schema(operation_id="tokens_make", request=NewTokenSerializer, responses=writing(MadeTokenSerializer, code=201))
+    def post(self, request: Request) -> Response:
+        """Makes a token and answers with its text, once. Needs a session, or a token with the scope admin."""
+        asked = NewTokenSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        user, wanted = person(request), asked.validated_data
+        project = project_for(user, wanted["project"])
+        token, text = tokens.make(user, project, name=wanted["name"], scope=Scope(wanted["scope"]), days=wanted["days"])
+        return Response({**TokenSerializer(token).data, "token": text}, status=status.HTTP_201_CREATED)
+
+
+class OneToken(APIView):
+    @extend_schema(tags=ACCOUNT, operation_id="tokens_revoke", responses=writing(TokenSerializer))
+    def delete(self, request: Request, token_id: int) -> Response:
+        """Revokes one of your tokens, at once."""
+        return Response(TokenSerializer(tokens.revoke(person(request), token_id)).data)

@@ -1,0 +1,56 @@
+"""Who may do what in a project. Asked inside the queries that fetch, so nobody holds an object without having asked.
+
+A stranger gets Http404, so that what exists is not disclosed; a member whose role is too low gets PermissionDenied with a sentence. A
+request that came with an API token is limited to the token's project and scope, whatever the person's role.
+"""
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import Http404, HttpRequest
+from rest_framework.request import Request
+
+from webapp.accounts.models import Membership, Project, Role, Scope, User
+
+Person = User | AnonymousUser
+
+HIGHEST_ROLE = {Scope.READ: Role.VIEWER, Scope.LAUNCH: Role.OPERATOR, Scope.ADMIN: Role.OWNER}
+"""The highest role that a token of a scope lets its owner act in."""
+
+
+def person(request: HttpRequest | Request) -> User:
+    """Who signed in. For views that nobody else reaches."""
+    assert isinstance(request.user, User), "the view asks for a signed-in person first"
+    return request.user
+
+
+def projects_of(user: Person) -> QuerySet[Project]:
+    """The person's projects, each with `my_role`; only the token's project when the request came with a token."""
+    if not isinstance(user, User):
+        return Project.objects.none()
+    mine = Project.objects.filter(memberships__user=user).annotate(my_role=role_subquery(user, "pk"))
+    return mine if user.token is None else mine.filter(pk=user.token.project_id)
+
+
+def project_for(user: Person, slug: str, at_least: Role = Role.VIEWER) -> Project:
+    """The project, if the person may act in it in that role. Raises Http404 for strangers, PermissionDenied for too low a role."""
+    project = projects_of(user).filter(slug=slug).first()
+    if project is None:
+        raise Http404("There is no such project, or you are not a member of it.")
+    require(user, project, Role(project.my_role), at_least)
+    return project
+
+
+def role_subquery(user: User, project_reference: str) -> Subquery:
+    """The person's role in the outer row's project, NULL for a stranger."""
+    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project_reference)).values("role")[:1])
+
+
+def require(user: Person, project: Project, role: Role, at_least: Role) -> None:
+    """Raises PermissionDenied, with a sentence, unless the person's role and the request's token both reach `at_least`."""
+    if not role.includes(at_least):
+        raise PermissionDenied(f"This needs the role {at_least.value} in {project.name}; yours is {role.value}.")
+    token = user.token if isinstance(user, User) else None
+    if token is not None and not HIGHEST_ROLE[Scope(token.scope)].includes(at_least):
+        needed = next(scope for scope in Scope if HIGHEST_ROLE[scope].includes(at_least))
+        raise PermissionDenied(f"This needs a token with the scope {needed.value}; the scope of {token.name} is {token.scope}.")

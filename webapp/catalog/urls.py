@@ -1,0 +1,11 @@
+"""Pages of methods and models."""
+
+from django.urls import path
+
+from webapp.catalog import views
+
+urlpatterns = [
+    path("p/<slug:slug>/methods/", views.methods, name="methods"),
+    path("p/<slug:slug>/methods/<slug:method_id>/", views.method_detail, name="method-detail"),
+    path("p/<slug:slug>/models/", views.models, name="models"),
+]

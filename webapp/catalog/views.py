@@ -1,0 +1,51 @@
+"""Pages of what can be chosen: methods, and the models that runs have made."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from webapp.accounts.models import Role
+from webapp.accounts.permissions import project_for
+from webapp.catalog import queries
+from webapp.catalog.readme import as_html
+from webapp.requests import SignedIn
+
+
+@require_GET
+@login_required
+def methods(request: SignedIn, slug: str) -> HttpResponse:
+    project = project_for(request.user, slug)
+    return render(request, "catalog/methods.html", {"project": project, "section": "methods", "methods": queries.methods()})
+
+
+@require_GET
+@login_required
+def method_detail(request: SignedIn, slug: str, method_id: str) -> HttpResponse:
+    project = project_for(request.user, slug)
+    method = queries.method_for(method_id)
+    context = {
+        "project": project,
+        "section": "methods",
+        "method": method,
+        "readme": as_html(method.readme),
+        "settings": queries.settings_of(method),
+        "may_operate": Role(project.my_role).includes(Role.OPERATOR),
+    }
+    return render(request, "catalog/method_detail.html", context)
+
+
+@require_GET
+@login_required
+def models(request: SignedIn, slug: str) -> HttpResponse:
+    project = project_for(request.user, slug)
+    task = request.GET.get("task", "")
+    context = {
+        "project": project,
+        "section": "models",
+        "models": queries.models_of(project, task=task)[:500],
+        "tasks": queries.tasks(),
+        "task": task,
+        "may_operate": Role(project.my_role).includes(Role.OPERATOR),
+    }
+    return render(request, "catalog/models.html", context)

@@ -1,0 +1,87 @@
+"""Training curves: loss terms together, each validation metric in a panel of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.cards import MetricCard
+from webapp.figures.figure import Better, Figure, axis_name, figure
+from webapp.figures.palette import COLORS, NEUTRAL
+
+SHOWN = ("loss", "validation/accuracy", "validation/nll", "validation/ece")
+"""Panels that are open at once; others are a click away."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series of one run. Steps rise; a value is None where there is a gap. `reference` draws it gray and dashed: a baseline."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float | None]
+    color: str
+    dash: str = "solid"
+    reference: bool = False
+    series: str = ""
+    run: str = ""
+
+
+@dataclass
+class Panel:
+    """Series that share an axis."""
+
+    id: str
+    title: str
+    y: str
+    better: Better = None
+    series: list[str] = field(default_factory=list)
+
+    @property
+    def shown(self) -> bool:
+        return self.id in SHOWN
+
+
+def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard]) -> list[Panel]:
+    """Which series belong together: `loss` and all `loss/…`; a validation metric alone; else those with the same text before the slash.
+
+    Panels that are open at once come first, in their order; then the rest by name.
+    """
+    panels: dict[str, Panel] = {}
+    for name in sorted(names):
+        before, _, after = name.partition("/")
+        if before == "validation":
+            card = metrics.get(after)
+            title = card.title if card else after.replace("_", " ")
+            panel = Panel(name, f"Validation: {title}", axis_name(title, unit=card.unit if card else "", better=card.better if card else None), card.better if card else None)
+        elif before == "loss":
+            panel = Panel("loss", "Loss terms", axis_name("loss", better="lower"), "lower")
+        else:
+            panel = Panel(before, before.replace("_", " ").capitalize(), before.replace("_", " "))
+        panels.setdefault(panel.id, panel).series.append(name)
+    order = {panel_id: place for place, panel_id in enumerate(SHOWN)}
+    return sorted(panels.values(), key=lambda p: (order.get(p.id, len(SHOWN)), p.id))
+
+
+def term_color(index: int) -> str:
+    """Loss terms of one run are told apart by place, not by run: the whole takes the first color, its terms the next."""
+    return COLORS[index % len(COLORS)]
+
+
+def training_curves(lines: Sequence[Line], *, title: str, y: str) -> Figure:
+    """Lines over optimizer steps. A line with few points has markers, so that a single one is visible."""
+    return figure([_trace(line) for line in lines], title=title, x="optimizer step", y=y, hovermode="x unified")
+
+
+def _trace(line: Line) -> dict[str, Any]:
+    few = len(line.steps) <= 60
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if few else "lines",
+        "name": line.name,
+        "x": list(line.steps),
+        "y": list(line.values),
+        "line": {"color": NEUTRAL if line.reference else line.color, "dash": "dash" if line.reference else line.dash, "width": 1.5 if line.reference else 2},
+        "marker": {"size": 5},
+        "meta": {"series": line.series or line.name, "run": line.run, "reference": line.reference},
+        "hovertemplate": "%{y:.5~g}",
+    }

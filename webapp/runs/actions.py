@@ -1,0 +1,98 @@
+"""What people do to runs: permission, the change itself, and a line in the audit trail, in one transaction. Pages and API call these."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.db import transaction
+from pydantic import Field, StringConstraints
+
+from engine.cards import StrictModel
+from engine.errors import SpecError
+from engine.spec import problems_of
+from webapp.accounts import audit
+from webapp.accounts.models import Role, User
+from webapp.runs import bell, lifecycle
+from webapp.runs import launch as launching
+from webapp.runs.models import Run
+from webapp.runs.queries import run_for
+
+
+class RunChanges(StrictModel):
+    """What can be changed of a launched run: nothing that its weights depend on."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field("", description="Name of the run.")
+    notes: str = Field("", max_length=20_000, description="What the run is for, in Markdown.")
+    tags: list[launching.Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by; replaces the old ones.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+
+
+@transaction.atomic
+def stop(user: User, run_id: UUID) -> Run:
+    """Asks for a stop; a run that nobody holds is stopped at once. Raises NotAllowed when it has ended."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    lifecycle.request_stop(run, user)
+    return _done(user, run, "stopped")
+
+
+@transaction.atomic
+def resume(user: User, run_id: UUID) -> Run:
+    """Queues a stopped or failed run again, to go on from its last checkpoint. Raises NotAllowed in any other state."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    lifecycle.requeue(run, user)
+    return _done(user, run, "resumed")
+
+
+@transaction.atomic
+def retry(user: User, run_id: UUID) -> Run:
+    """Queues a stopped or failed run again, from the start. Raises NotAllowed in any other state."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    lifecycle.requeue(run, user, from_scratch=True)
+    return _done(user, run, "retried")
+
+
+def clone(user: User, run_id: UUID, changes: Mapping[str, Any] | None = None) -> Run:
+    """A new run with the spec of this one and what `changes` replaces."""
+    return launching.clone(run_for(user, run_id, Role.OPERATOR), user, changes)
+
+
+@transaction.atomic
+def delete(user: User, run_id: UUID) -> Run:
+    """Moves a run to the trash. Raises NotAllowed while a worker holds it."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    lifecycle.trash(run, user)
+    return _done(user, run, "deleted")
+
+
+@transaction.atomic
+def restore(user: User, run_id: UUID) -> Run:
+    """Takes a run out of the trash."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    lifecycle.restore(run, user)
+    return _done(user, run, "restored")
+
+
+@transaction.atomic
+def edit(user: User, run_id: UUID, changes: Any) -> Run:
+    """Changes name, notes, tags or priority. Raises SpecError with every refused field."""
+    run = run_for(user, run_id, Role.OPERATOR)
+    if not isinstance(changes, Mapping):
+        raise SpecError.at("", "the body must be a JSON object with the fields to change.")
+    if problems := problems_of(RunChanges, changes):
+        raise SpecError(problems)
+    new = RunChanges.model_validate(changes).model_dump(exclude_unset=True)
+    if "tags" in new:
+        new["tags"] = list(dict.fromkeys(new["tags"]))
+    priority = new.pop("priority", None)
+    if new:
+        Run.objects.filter(pk=run.pk).update(**new)
+        bell.announce(run.pk, ["state"])
+    if priority is not None:
+        lifecycle.set_priority(run, user, priority)
+    return _done(user, run, "edited", fields=sorted(changes))
+
+
+def _done(user: User, run: Run, verb: str, **detail: Any) -> Run:
+    """The run as it is after the deed, which goes into the audit trail."""
+    audit.record(user, run.project, verb, f"run {run.pk}", name=run.name, **detail)
+    return run_for(user, run.pk)

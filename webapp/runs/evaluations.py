@@ -1,0 +1,178 @@
+"""How a run's student does, for its page: one table with the teacher beside it, pictures, and what to be careful about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.cards import MetricCard
+from engine.metrics.cards import METRICS
+from webapp.figures.confusion import confusion
+from webapp.figures.figure import Figure
+from webapp.figures.palette import COLORS, NEUTRAL, color_of
+from webapp.figures.reliability import Bin, Reliability, reliability_diagram
+from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
+from webapp.runs.models import Evaluation
+
+MAIN = ("accuracy", "nll", "ece", "brier", "overconfidence_gap", "aurc", "agreement", "gap_closed", "temperature", "parameters", "latency_ms")
+"""Rows that are always shown; the others unfold."""
+
+TILES = ("accuracy", "nll", "ece", "agreement", "gap_closed")
+AFTER_SCALING = {"nll": "scaled_nll", "ece": "scaled_ece"}
+INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), "ece_low", "ece_high"})
+SMALLEST_GAP = 0.005
+"""A teacher that is less above the baseline leaves no gap to close."""
+
+FEW = 10
+"""A bin with fewer examples says little about its accuracy."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric: student and teacher, and both after temperature scaling where that changes it. `interval` is the student's, 95 %."""
+
+    card: MetricCard
+    student: float | None
+    teacher: float | None
+    student_scaled: float | None = None
+    teacher_scaled: float | None = None
+    baseline: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def delta(self) -> float | None:
+        """Student minus teacher."""
+        return None if self.student is None or self.teacher is None else self.student - self.teacher
+
+    @property
+    def student_is_better(self) -> bool | None:
+        """None where neither is, or the metric has no better."""
+        if self.card.better is None or not self.delta:
+            return None
+        return (self.delta > 0) == (self.card.better == "higher")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The newest evaluation: on the test split when the run is over, on validation until then."""
+
+    step: int
+    split: str
+    final: bool
+    rows_count: int | None
+    has_teacher: bool
+    has_scaled: bool
+    has_baseline: bool
+    main: list[Row]
+    more: list[Row]
+    figures: dict[str, Figure]
+    warnings: list[str]
+    disagreements: list[dict[str, Any]]
+
+    @property
+    def tiles(self) -> list[Row]:
+        return [row for row in self.main if row.card.id in TILES]
+
+
+def judged(evaluations: Sequence[Evaluation], *, run_id: object, baseline: Mapping[str, float | None] | None = None) -> Judged | None:
+    """From a run's newest evaluations, at least the last of each subject, split and `final`. None before the first of the student.
+
+    `baseline` holds the newest values of the run launched beside it without a teacher.
+    """
+    student = _newest(evaluations, "student")
+    if student is None:
+        return None
+    teacher = _newest([one for one in evaluations if one.split == student.split], "teacher")
+    rows = _rows(student.metrics, teacher.metrics if teacher else {}, baseline or {})
+    tables = student.tables
+    return Judged(
+        step=student.step,
+        split=student.split,
+        final=student.final,
+        rows_count=tables.get("reliability", {}).get("n"),
+        has_teacher=teacher is not None,
+        has_scaled=any(row.student_scaled is not None for row in rows),
+        has_baseline=bool(baseline),
+        main=[row for row in rows if row.card.id in MAIN],
+        more=[row for row in rows if row.card.id not in MAIN],
+        figures=_figures(tables, teacher.tables if teacher else {}, run_id=run_id),
+        warnings=_warnings(student.metrics, tables.get("reliability", {})),
+        disagreements=list(tables.get("disagreements", {}).get("rows", [])),
+    )
+
+
+def bins_of(table: Mapping[str, Any]) -> list[Bin]:
+    """The bins of a reliability table as the figures take them."""
+    return [Bin(one["low"], one["high"], one["count"], one["conf"], one["acc"]) for one in table.get("bins", [])]
+
+
+def _newest(evaluations: Sequence[Evaluation], subject: str) -> Evaluation | None:
+    """The final one on the test split, else the final one, else the last."""
+    of_subject = [one for one in evaluations if one.subject == subject]
+    return max(of_subject, key=lambda one: (one.final, one.split == "test", one.step, one.pk or 0), default=None)
+
+
+def _rows(student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> list[Row]:
+    student = {**student, **_gap(student, teacher, baseline)}
+    names = [name for name in METRICS if (name in student or name in teacher) and name not in INSIDE_OTHERS]
+    order = {name: place for place, name in enumerate(MAIN)}
+    rows = []
+    for name in sorted(names, key=lambda n: order.get(n, len(MAIN))):
+        scaled = AFTER_SCALING.get(name, "")
+        low, high = (student.get("ece_low"), student.get("ece_high")) if name == "ece" else (None, None)
+        interval = (low, high) if low is not None and high is not None else None
+        rows.append(Row(METRICS[name], student.get(name), teacher.get(name), student.get(scaled), teacher.get(scaled), baseline.get(name), interval))
+    unknown = [name for name in student if name not in METRICS]
+    return rows + [Row(MetricCard(name, name.replace("_", " "), None, "A number of the method's own.", format=".4g"), student[name], None) for name in unknown]
+
+
+def _gap(student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The share of the way from baseline to teacher that the student went, where all three are known."""
+    ours, best, least = student.get("accuracy"), teacher.get("accuracy"), baseline.get("accuracy")
+    if ours is None or best is None or least is None:
+        return {}
+    gap = best - least
+    return {"gap_closed": (ours - least) / gap if gap >= SMALLEST_GAP else None}
+
+
+def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, run_id: object) -> dict[str, Figure]:
+    color = color_of(run_id)
+    scaled = COLORS[5] if color != COLORS[5] else COLORS[4]
+    figures: dict[str, Figure] = {}
+    models = []
+    if "reliability" in student:
+        models.append(Reliability("student", bins_of(student["reliability"]), color))
+    if "reliability_scaled" in student:
+        models.append(Reliability("student, scaled", bins_of(student["reliability_scaled"]), scaled, "dash"))
+    if "reliability" in teacher:
+        models.append(Reliability("teacher", bins_of(teacher["reliability"]), NEUTRAL, "dashdot"))
+    if models:
+        figures["reliability"] = reliability_diagram(models)
+    if "risk_coverage" in student:
+        curves = [RiskCoverage("student", student["risk_coverage"]["coverage"], student["risk_coverage"]["risk"], color)]
+        if "risk_coverage" in teacher:
+            curves.append(RiskCoverage("teacher", teacher["risk_coverage"]["coverage"], teacher["risk_coverage"]["risk"], NEUTRAL, "dashdot"))
+        figures["risk_coverage"] = risk_coverage(curves)
+    if "confusion" in student:
+        figures["confusion"] = confusion(student["confusion"]["counts"])
+    if "confusion_teacher" in student:
+        figures["confusion_teacher"] = confusion(student["confusion_teacher"]["counts"], rows="teacher's class", columns="student's class", title="Student against teacher")
+    if "confidence_histogram" in student:
+        table = student["confidence_histogram"]
+        figures["confidence"] = confidence_histogram(edges=table["edges"], correct=table["right"], wrong=table["wrong"])
+    return figures
+
+
+def _warnings(metrics: Mapping[str, float | None], reliability: Mapping[str, Any]) -> list[str]:
+    """What keeps a number from meaning what it seems to."""
+    found = []
+    bins, total = bins_of(reliability), reliability.get("n") or 0
+    ece, scaled = metrics.get("ece"), metrics.get("scaled_ece")
+    if ece and total:
+        few = [b for b in bins if 0 < b.count < FEW and b.confidence is not None and b.accuracy is not None and b.count / total * abs(b.confidence - b.accuracy) > 0.05 * ece]
+        if few:
+            found.append(f"{len(few)} bin{'s' * (len(few) > 1)} with fewer than {FEW} examples carr{'y' if len(few) > 1 else 'ies'} more than 5 % of the ECE: read it as rough.")
+    if metrics.get("accuracy") in (0.0, 1.0):
+        found.append("Every answer is right or every answer is wrong, so the AUROC of confidence is undefined.")
+    if ece is not None and scaled is not None and ece > 0.15 and scaled < ece / 3:
+        found.append("Most of the raw ECE is a matter of scale: one temperature removes it. Methods that standardize logits leave the scale free; compare after scaling.")
+    return found

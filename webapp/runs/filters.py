@@ -1,0 +1,46 @@
+"""What the table of runs can be narrowed down by; the page's filter bar, the API's parameters and their schema are this one class."""
+
+import operator
+from functools import reduce
+
+import django_filters
+from django.core.validators import MaxLengthValidator
+from django.db.models import Q, QuerySet
+
+from webapp.runs.models import Run, State
+
+TEXT = {"validators": [MaxLengthValidator(200)]}
+
+
+class TextList(django_filters.BaseInFilter, django_filters.CharFilter):
+    """Several words with commas between them."""
+
+
+class RunFilter(django_filters.FilterSet):
+    """All that are given must hold; of several states, methods or tasks any one; of several tags each one."""
+
+    state = django_filters.MultipleChoiceFilter(choices=State.choices, help_text="One or more states.")
+    method = TextList(field_name="method_id", lookup_expr="in", help_text="One or more ids of methods, with commas between them.", **TEXT)
+    task = TextList(field_name="task_id", lookup_expr="in", help_text="One or more ids of tasks, with commas between them.", **TEXT)
+    tag = TextList(method="with_tags", help_text="Tags that a run has all of, with commas between them.", **TEXT)
+    q = django_filters.CharFilter(method="with_words", help_text="Words that its name, notes, tags, method or id hold.", **TEXT)
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte", help_text="A date and time, ISO 8601.")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt", help_text="A date and time, ISO 8601.")
+    group = django_filters.CharFilter(field_name="config_hash", help_text="The config hash of a group of seeds.", **TEXT)
+    trash = django_filters.BooleanFilter(method="in_trash", help_text="Only what is in the trash; without it, only what is not.")
+
+    class Meta:
+        model = Run
+        fields = ()
+
+    def with_tags(self, runs: QuerySet[Run], name: str, tags: list[str]) -> QuerySet[Run]:
+        return runs.filter(tags__contains=tags)
+
+    def with_words(self, runs: QuerySet[Run], name: str, text: str) -> QuerySet[Run]:
+        for word in text.split()[:10]:
+            places = (Q(name__icontains=word), Q(notes__icontains=word), Q(tags__contains=[word]), Q(method_id__icontains=word), Q(pk__icontains=word))
+            runs = runs.filter(reduce(operator.or_, places))
+        return runs
+
+    def in_trash(self, runs: QuerySet[Run], name: str, value: bool) -> QuerySet[Run]:
+        return runs.filter(deleted_at__isnull=not value)

@@ -1,0 +1,76 @@
+"""A run's state as a person sees it at a glance: one word, one color, how far, how long still."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from webapp.runs.models import ENDED, HELD, Attempt, Run, State
+
+
+@dataclass(frozen=True)
+class Status:
+    """`word` is the state, or what matters more at the moment: stopping, silent. `tone` names its color. Times are in seconds."""
+
+    state: str
+    word: str
+    tone: str
+    reason: str
+    phase: str
+    step: int
+    total: int
+    rate: float | None
+    left: float | None
+    trained: float
+    silent_since: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def held(self) -> bool:
+        return self.state in HELD
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.step / self.total if self.total else 0.0
+
+    @property
+    def started(self) -> bool:
+        return self.step > 0 or self.held
+
+
+def status_of(run: Run, attempt: Attempt | None = None) -> Status:
+    """`attempt` is the run's newest; without it silence is not known."""
+    silent = attempt.silent_since if attempt is not None and run.state in HELD else None
+    word, tone = str(run.state), str(run.state)
+    if run.state in HELD and run.stop_requested_at is not None:
+        word, tone = "stopping", "stopping"
+    elif silent is not None:
+        word, tone = "silent", "silent"
+    return Status(
+        state=str(run.state),
+        word=word,
+        tone=tone,
+        reason=_reason(run, attempt, silent=silent is not None),
+        phase=run.phase,
+        step=run.step,
+        total=run.total_steps,
+        rate=run.steps_per_second if run.state == State.RUNNING else None,
+        left=_seconds_left(run),
+        trained=run.train_seconds,
+        silent_since=silent,
+    )
+
+
+def _reason(run: Run, attempt: Attempt | None, *, silent: bool) -> str:
+    if silent and attempt is not None:
+        return f"Nothing was heard from {attempt.worker} for a while. If it stays quiet, another worker goes on from the last checkpoint."
+    if run.state == State.QUEUED and attempt is not None and attempt.exit in {"lost", "crashed"}:
+        return f"Attempt {attempt.number} on {attempt.worker} was {attempt.exit}; the run waits for a worker to go on from its last checkpoint."
+    return run.reason
+
+
+def _seconds_left(run: Run) -> float | None:
+    if run.state != State.RUNNING or not run.steps_per_second or run.total_steps <= run.step:
+        return None
+    return (run.total_steps - run.step) / run.steps_per_second

@@ -1,0 +1,53 @@
+"""The Celery application.
+
+    celery -A workers.app worker     runs what this machine's devices can hold
+    celery -A workers.app beat       rings for the watchdog; one is enough, two do no harm
+
+Messages are doorbells, acknowledged before they are answered: what is to be done stands in PostgreSQL. So Redis may deliver twice,
+late or never. Jobs run on threads, because each only shepherds a child process, and two threads more than there are devices keep the
+watchdog's jobs from waiting behind runs.
+"""
+
+import os
+
+import django
+from celery import Celery
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402
+
+from workers.devices import POOL  # noqa: E402
+
+WATCHDOG_QUEUE = "watchdog"
+WATCHDOG = "stillhouse.watchdog"
+SPARE_THREADS = 2
+
+settings.DEBUG = False  # Django would keep the text of each statement, and a worker lives for months
+
+app = Celery("stillhouse", broker=settings.CELERY_BROKER_URL, include=["workers.jobs"])
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "socket_keepalive": True},
+    task_acks_late=False,
+    task_ignore_result=True,
+    task_default_queue=WATCHDOG_QUEUE,
+    task_queues=[Queue(name) for name in (*POOL.kinds, WATCHDOG_QUEUE)],
+    worker_pool="threads",
+    worker_concurrency=POOL.size + SPARE_THREADS,
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    # Beat keeps its plan in memory: the one plan is this, and a file beside it could only be stale.
+    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule={
+        "watchdog": {
+            "task": WATCHDOG,
+            "schedule": settings.WATCHDOG_SECONDS,
+            # Without a worker the messages would pile up; the next one says the same.
+            "options": {"queue": WATCHDOG_QUEUE, "expires": 2 * settings.WATCHDOG_SECONDS},
+        }
+    },
+)

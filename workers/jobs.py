@@ -1,0 +1,57 @@
+"""Celery's jobs: the doorbell, which claims runs while something fits, and the watchdog."""
+
+import os
+import socket
+import threading
+from typing import Any
+
+from celery.signals import worker_init, worker_shutting_down
+from django.db import connection
+
+from webapp.runs import bell, lifecycle
+from workers import launcher, shepherd, watchdog
+from workers.app import WATCHDOG, app
+from workers.devices import POOL
+
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+"""How this worker signs: attempts and history name it."""
+
+_leaving = threading.Event()
+
+
+@app.task(name=bell.DOORBELL)  # type: ignore[misc]
+def answer_the_doorbell(device_kind: str) -> None:
+    """Claims and runs the best run that fits this worker, and then the next, until nothing fits.
+
+    The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing.
+    """
+    while not _leaving.is_set():
+        with POOL.choosing() as free:
+            claim = lifecycle.claim_next(worker=WORKER, kinds=POOL.kinds, free=free)
+            if claim is None:
+                return
+            share = POOL.take(claim.device_kind, claim.device_count)
+        try:
+            if POOL.has_room():
+                bell.ring(device_kind)  # there may be more, and another thread or worker for it
+            shepherd.tend(claim, share, leaving=_leaving)
+        finally:
+            POOL.give_back(share)
+            connection.close()
+
+
+@app.task(name=WATCHDOG)  # type: ignore[misc]
+def keep_watch() -> None:
+    """See watchdog.py."""
+    watchdog.look_around()
+
+
+@worker_init.connect  # type: ignore[misc]
+def _warm_up(**_: Any) -> None:
+    launcher.warm()
+
+
+@worker_shutting_down.connect  # type: ignore[misc]
+def _leave(**_: Any) -> None:
+    """A warm shutdown (SIGTERM): runs are stopped with a checkpoint and go back into the queue, each by its own heart."""
+    _leaving.set()

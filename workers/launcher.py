@@ -1,0 +1,96 @@
+"""Starts child processes, one a run, from a forkserver that has torch in memory: a start costs milliseconds, and CUDA is never forked.
+
+The forkserver is one process of its own. It never uses CUDA or runs an operation, so what it forks is clean. It ends when the worker ends,
+however that happens, and its children are killed with it.
+"""
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing import connection, forkserver
+from pathlib import Path
+from typing import Any
+
+from workers import child, wire
+
+LAST_BYTES = 20_000
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["workers.preload"])
+
+# multiprocessing looks after all children whenever one is started, and its bookkeeping is not made for threads: a child's exit code can be
+# read only once, by whoever comes first.
+_BOOKKEEPING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a child is told: absolute paths as text, the spec as JSON-like data."""
+
+    spec: Mapping[str, Any]
+    workdir: str
+    output: str
+    resume: str | None
+    from_step: int
+    models: Mapping[str, str]
+    environment: Mapping[str, str]
+    threads: int
+
+
+class Child:
+    """One child process, as its shepherd sees it."""
+
+    def __init__(self, order: Order) -> None:
+        """Starts it."""
+        self._output = Path(order.output)
+        self._pipe, its_end = _CONTEXT.Pipe(duplex=True)
+        self._process = _CONTEXT.Process(target=child.main, args=(its_end, json.dumps(asdict(order))), daemon=True)
+        with _BOOKKEEPING:
+            self._process.start()
+        its_end.close()  # else the pipe would never end
+        assert self._process.pid is not None, "a started process has a pid"
+        self.pid = self._process.pid
+
+    def receive(self, *, within: float) -> wire.Message | None:
+        """The next message, or None when there is none yet. Raises EOFError when the child has ended and all it said was received."""
+        if not self._pipe.poll(within):
+            return None
+        try:
+            data = self._pipe.recv_bytes()
+        except OSError as error:  # it died in the middle of a message
+            raise EOFError from error
+        return wire.decode(data)
+
+    def stop(self) -> None:
+        """Asks it to stop after its step, with a checkpoint."""
+        with suppress(OSError):
+            self._pipe.send_bytes(wire.STOP)
+
+    def kill(self) -> None:
+        """Ends it now, whatever it does. May be called from any thread, and more than once."""
+        with _BOOKKEEPING, suppress(OSError, ValueError):
+            self._process.kill()
+
+    def end(self) -> int:
+        """Waits for its end, at most a few seconds after the end of its pipe, and returns its exit code: negative for a signal."""
+        if not connection.wait([self._process.sentinel], timeout=5):
+            self.kill()
+            connection.wait([self._process.sentinel], timeout=5)
+        with _BOOKKEEPING:
+            code = self._process.exitcode
+        self._pipe.close()
+        return 255 if code is None else code
+
+    def last_lines(self) -> str:
+        """The end of what it printed."""
+        with suppress(OSError), self._output.open("rb") as file:
+            file.seek(max(0, self._output.stat().st_size - LAST_BYTES))
+            return file.read().decode(errors="replace")
+        return ""
+
+
+def warm() -> None:
+    """Starts the forkserver, so that the first run does not wait for torch's import."""
+    forkserver.ensure_running()

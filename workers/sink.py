@@ -1,0 +1,209 @@
+"""A run's events → rows. What has gathered is written in one fenced transaction a few times a second, with one announcement a batch.
+
+At-least-once and without duplicates: a batch is kept until its transaction has committed, and is recognized by its number when the
+connection broke in the middle of the commit. Whoever reads sees whole batches only, and a checkpoint only with all points before it.
+"""
+
+import math
+import time
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from django.db import DatabaseError
+
+from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from webapp.runs import bell, latest, lifecycle, models, points
+from webapp.runs.lifecycle import Claim
+from workers.history import History
+from workers.wire import Block, Message
+
+EAGER_SECONDS, CALM_SECONDS = 0.25, 1.0
+"""How long an event waits at most: in an attempt's first minute, when people watch, and later."""
+
+CALM_AFTER = 60.0
+FULL = 100_000
+"""Points that are written at once, however young."""
+
+LINE_LENGTH = 10_000
+
+E = TypeVar("E", bound=Event)
+
+
+class Sink:
+    """Gathers one attempt's events and writes them."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.outcome: Outcome | None = None
+        self._token, self._folder = claim.token, claim.folder
+        self._history = History(claim.run_id, claim.attempt)
+        self._began = self._flushed = time.monotonic()
+        self._blocks: list[Block] = []
+        self._events: list[Event] = []
+        self._points = 0
+        self._first = True
+        self._trying: int | None = None
+
+    def add(self, message: Message) -> None:
+        self._blocks += message.blocks
+        self._events += message.events
+        self._points += sum(block.values.size for block in message.blocks)
+        self.outcome = next((event for event in message.events if isinstance(event, Outcome)), self.outcome)
+
+    def seconds_until_due(self) -> float:
+        """How long one may wait for more."""
+        pace = EAGER_SECONDS if time.monotonic() - self._began < CALM_AFTER else CALM_SECONDS
+        return 0.0 if self._points >= FULL else max(0.0, self._flushed + pace - time.monotonic())
+
+    def is_due(self) -> bool:
+        """The first points are due at once."""
+        first = self._first and self._points > 0
+        return bool(self._blocks or self._events) and (first or self.seconds_until_due() == 0.0)
+
+    def flush(self, *, last: bool = False) -> None:
+        """Writes what has gathered. Raises LeaseLost, or the database's errors; then what has gathered is still here."""
+        self._flushed = time.monotonic()
+        if not (self._blocks or self._events or last):
+            return
+        try:
+            with lifecycle.fenced(self._token):
+                newest = points.newest_batch(self._token.run_id)
+                # The connection may have broken after a commit and before its answer: then that batch is there already.
+                if self._trying is None or newest < self._trying:
+                    self._trying = newest + 1
+                    self._write(self._trying, last=last)
+        except DatabaseError:
+            self._history.forget()
+            raise
+        self._first = self._first and not self._blocks
+        self._trying, self._blocks, self._events, self._points = None, [], [], 0
+
+    def _write(self, number: int, *, last: bool) -> None:
+        """Within the transaction."""
+        run_id = self._token.run_id
+        if self._blocks:
+            self._history.write(self._blocks, number)
+        if last:
+            self._history.finish()
+        self._write_evaluations()
+        self._write_artifacts()
+        self._write_lines()
+        self._write_position()
+        for checkpoint in self._of(Checkpoint)[-1:]:
+            lifecycle.checkpointed(self._token, checkpoint.step, self._path(checkpoint.path))
+        if not self._blocks and self._events:
+            models.MetricBatch.objects.create(
+                run_id=run_id, number=number, attempt=self._token.attempt
+            )  # so that its number tells that it was written
+        kinds = {_KINDS[type(event)] for event in self._events if type(event) in _KINDS} | ({"points"} if self._blocks else set())
+        if kinds:
+            bell.announce(run_id, kinds, batch=number)
+
+    def _write_evaluations(self) -> None:
+        rows = {(event.step, event.subject, event.split, event.final): event for event in self._of(Evaluation)}
+        if not rows:
+            return
+        models.Evaluation.objects.bulk_create(
+            [
+                models.Evaluation(
+                    run_id=self._token.run_id,
+                    attempt=self._token.attempt,
+                    step=event.step,
+                    subject=event.subject,
+                    split=event.split,
+                    final=event.final,
+                    metrics=_finite(event.metrics),
+                    tables=_finite(event.tables),
+                )
+                for event in rows.values()
+            ],
+            update_conflicts=True,
+            unique_fields=["run", "step", "subject", "split", "final"],
+            update_fields=["attempt", "metrics", "tables", "at"],
+        )
+        latest.refresh(self._token.run_id)
+
+    def _write_artifacts(self) -> None:
+        rows = {event.name: event for event in self._of(Artifact)}
+        models.Artifact.objects.bulk_create(
+            [
+                models.Artifact(
+                    run_id=self._token.run_id,
+                    attempt=self._token.attempt,
+                    name=event.name[:200],
+                    kind=event.kind,
+                    path=self._path(event.path),
+                    bytes=event.bytes,
+                    sha256=event.sha256,
+                    meta=_finite(event.meta),
+                )
+                for event in rows.values()
+            ],
+            update_conflicts=True,
+            unique_fields=["run", "attempt", "name"],
+            update_fields=["kind", "path", "bytes", "sha256", "meta", "created_at"],
+        )
+
+    def _write_lines(self) -> None:
+        models.LogLine.objects.bulk_create(
+            [
+                models.LogLine(
+                    run_id=self._token.run_id,
+                    attempt=self._token.attempt,
+                    level=event.level,
+                    text=event.text[:LINE_LENGTH].replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+                )
+                for event in self._of(Log)
+            ]
+        )
+
+    def _write_position(self) -> None:
+        """Where the run is: phase, step, speed."""
+        changes: dict[str, Any] = {}
+        for event in self._events:
+            match event:
+                case PhaseStarted():
+                    changes |= {"phase": event.name[:60]}
+                case Progress():
+                    changes |= {
+                        "phase": event.phase[:60],
+                        "step": event.step,
+                        "total_steps": event.total,
+                        "train_seconds": event.seconds,
+                        "steps_per_second": event.steps_per_second,
+                    }
+        if changes:
+            models.Run.objects.filter(pk=self._token.run_id).update(**changes)
+
+    def _of(self, kind: type[E]) -> list[E]:
+        return [event for event in self._events if isinstance(event, kind)]
+
+    def _path(self, within: str) -> str:
+        """The store-relative path of something in the attempt's folder. Raises ValueError for one that leads out of it."""
+        path = PurePosixPath(within)
+        if path.is_absolute() or ".." in path.parts or "\x00" in within or not path.parts:
+            raise ValueError(f"{within!r} is not within the attempt's folder")
+        return f"{self._folder}/{path}"
+
+
+_KINDS: dict[type[Any], str] = {
+    Evaluation: "evaluation",
+    Artifact: "artifact",
+    Log: "log",
+    Progress: "progress",
+    PhaseStarted: "progress",
+    Checkpoint: "progress",
+    Metrics: "points",
+}
+
+
+def _finite(value: Any) -> Any:
+    """The same with every number that JSON can't say made null."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value
