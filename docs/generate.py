@@ -5,11 +5,13 @@ import inspect
 import os
 import re
 import sys
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import django
 from pydantic import BaseModel
@@ -112,28 +114,51 @@ def changes(*parts: Mapping[str, Any]) -> str:
 
 def settings_table(model: type[BaseModel]) -> str:
     rows = [
-        (f"`{name}`", type_name(info), limits(info), default_of(info), info.description or "") for name, info in model.model_fields.items()
+        (f"`{name}`", type_name(info.annotation), limits(info), default_of(info), info.description or "")
+        for name, info in model.model_fields.items()
     ]
     return table(("field", "type", "limits", "default", "what it does"), rows)
 
 
-def type_name(info: FieldInfo) -> str:
-    annotation = info.annotation
-    choices = get_args(annotation)
-    if choices and all(isinstance(choice, str | int) for choice in choices):
-        return ", ".join(f"`{choice}`" for choice in choices)
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-    return re.sub(r"\b(engine|builtins)(\.\w+)*\.", "", text)
+def type_name(annotation: Any) -> str:
+    """A field's type in words that a person who writes JSON knows."""
+    inner = get_args(annotation)
+    match get_origin(annotation):
+        case None:
+            words = {
+                str: "text",
+                bool: "true or false",
+                int: "whole number",
+                float: "number",
+                dict: "object",
+                type(None): "empty",
+                Any: "anything",
+            }
+            return words.get(annotation) or annotation.__name__
+        case typing.Annotated:
+            return type_name(inner[0])
+        case typing.Literal:
+            return ", ".join(f"`{choice}`" for choice in inner)
+        case types.UnionType | typing.Union:
+            return " or ".join(type_name(choice) for choice in inner)
+        case origin if origin is list:
+            return f"list of {type_name(inner[0])}"
+        case _:
+            return "object"
 
 
 def limits(info: FieldInfo) -> str:
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
     return ", ".join(
-        f"{sign} {getattr(limit, name):g}"
+        f"{sign} {spelled(getattr(limit, name))}"
         for limit in info.metadata
         for name, sign in signs.items()
         if getattr(limit, name, None) is not None
     )
+
+
+def spelled(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}"
 
 
 def default_of(info: FieldInfo) -> str:
@@ -224,7 +249,7 @@ def environment_variables() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(path for room in ("engine", "workers", "webapp") for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ENVIRONMENT_CALLS.search(ast.unparse(node.func)):
+            if isinstance(node, ast.Call) and node.args and ENVIRONMENT_CALLS.search(ast.unparse(node.func)):
                 name, default = node.args[0], node.args[1:2]
             elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
                 name, default = node.slice, []

@@ -12,7 +12,7 @@ import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -74,7 +74,9 @@ def read(folder: Path) -> Snapshot:
         raise CheckpointError(f"The checkpoint at {folder} is damaged: state.json was changed after it was written; choose an earlier one.")
     state = json.loads(body)
     if _digest(tensors_file) != state.pop("tensors"):
-        raise CheckpointError(f"The checkpoint at {folder} is damaged: tensors.safetensors is truncated or was changed; choose an earlier one.")
+        raise CheckpointError(
+            f"The checkpoint at {folder} is damaged: tensors.safetensors is truncated or was changed; choose an earlier one."
+        )
     try:
         return Snapshot(state.pop("step"), state, load_file(tensors_file))
     except (SafetensorError, OSError) as error:
@@ -116,7 +118,7 @@ class Writer:
         self._done: queue.SimpleQueue[tuple[int, Path | OSError]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="checkpoint-writer", daemon=True)
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -28,10 +28,9 @@ def main(arguments: Sequence[str]) -> int:
         code: int = options.command(options)
         return code
     except SpecError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+        sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
     except (EngineError, Refused) as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
     return REFUSED
 
 
@@ -42,7 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="make one run", description="Makes the run that a spec describes.")
     run.add_argument("spec", help="a JSON file with the run's spec, or - for standard input")
     run.add_argument("--workdir", type=Path, help="where the run's files go (default: runs/<method>-<task>-<seed>)")
-    run.add_argument("--model", action="append", default=[], metavar="run:<uuid>=FOLDER", help="the folder of a model that the spec names; may be repeated")
+    run.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="run:<uuid>=FOLDER",
+        help="the folder of a model that the spec names; may be repeated",
+    )
     run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
     run.add_argument("--quiet", action="store_true", help="print only how it ended")
     run.set_defaults(command=_run)
@@ -50,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("methods", help="list the methods").set_defaults(command=_methods)
     commands.add_parser("tasks", help="list the tasks").set_defaults(command=_tasks)
 
-    evidence = commands.add_parser("evidence", help="measure a method's claims", description="Runs a method's evidence and checks its claims.")
+    evidence = commands.add_parser(
+        "evidence", help="measure a method's claims", description="Runs a method's evidence and checks its claims."
+    )
     evidence.add_argument("method", help="the method's id")
     evidence.add_argument("--seeds", type=int, default=5, help="how many seeds (default: 5)")
     evidence.add_argument("--first-seed", type=int, default=10, help="the first seed (default: 10)")
@@ -70,7 +77,13 @@ def _methods(options: argparse.Namespace) -> int:
     table = Table("id", "family", "title", "teachers", "paper", box=None)
     for card in catalog.methods().values():
         needs = card.teachers
-        count = "none" if needs is None else f"{needs.at_least}" if needs.at_most == needs.at_least else f"{needs.at_least} to {needs.at_most or 'any'}"
+        count = (
+            "none"
+            if needs is None
+            else f"{needs.at_least}"
+            if needs.at_most == needs.at_least
+            else f"{needs.at_least} to {needs.at_most or 'any'}"
+        )
         table.add_row(card.id, card.family, card.title, count, card.paper)
     Console().print(table)
     return SUCCEEDED

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from engine import checkpoint
 from engine.cli import FAILED, INTERRUPTED, SUCCEEDED, Refused
@@ -88,7 +89,13 @@ def _interrupts(stop: threading.Event, console: Console) -> Iterator[None]:
 
 @contextmanager
 def _display(console: Console) -> "Iterator[_Display]":
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Bar(*columns, console=console) as bar:
         yield _Display(bar, console)
 

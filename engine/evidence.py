@@ -129,6 +129,9 @@ class Evidence:
 
 # Checks
 
+# A margin is a count of rows over a number of rows, or a decimal: neither need be exact in floating point.
+HAIR = 1e-9
+
 
 def at_least(metric: str, arm: str, other: str, *, margin: float = 0.0) -> Check:
     """mean(arm) ≥ mean(other) − margin."""
@@ -147,7 +150,7 @@ def above(metric: str, arm: str, other: str, *, by: float = 0.0) -> Check:
 
     def check(results: Results) -> Finding:
         ours, theirs = _means(results, metric, arm, other)
-        holds = ours >= theirs + by if by else ours > theirs
+        holds = ours >= theirs + by - HAIR if by else ours > theirs
         return Finding(holds, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=True)}")
 
     return check
@@ -169,8 +172,7 @@ def same_in_every_seed(metric: str, arm: str, other: str, *, within: float) -> C
     def check(results: Results) -> Finding:
         pairs = zip(results.of(arm, metric), results.of(other, metric), strict=True)
         largest = max(abs(ours - theirs) for ours, theirs in pairs)
-        # A hair more than `within`, which is a count of rows over a number of rows and need not be exact.
-        return Finding(largest <= within + 1e-9, f"{metric} differs by at most {largest:.4f} in any seed")
+        return Finding(largest <= within + HAIR, f"{metric} differs by at most {largest:.4f} in any seed")
 
     return check
 

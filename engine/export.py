@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_model as save_tensors
+from safetensors.torch import load_file
+from safetensors.torch import save_model as save_tensors
 from torch import nn
 
 from engine.cards import TaskCard
@@ -77,14 +78,18 @@ def load_model(folder: Path, *, card: TaskCard | None = None) -> tuple[nn.Module
 def read_meta(folder: Path) -> dict[str, Any]:
     """What model.json says, without opening the weights. Raises ModelError."""
     if folder.suffix in PICKLES and folder.is_file():
-        raise ModelError(f"{folder.name} is a pickle, which can run code when it is opened; export the model as model.safetensors with model.json.")
+        raise ModelError(
+            f"{folder.name} is a pickle, which can run code when it is opened; export the model as model.safetensors with model.json."
+        )
     if not folder.is_dir():
         raise ModelError(f"There is no model at {folder}.")
     path = folder / "model.json"
     if not path.is_file():
         pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
         if pickles:
-            raise ModelError(f"{pickles[0]} is a pickle, which can run code when it is opened; export the model as model.safetensors with model.json.")
+            raise ModelError(
+                f"{pickles[0]} is a pickle, which can run code when it is opened; export the model as model.safetensors with model.json."
+            )
         raise ModelError(f"The model at {folder} is incomplete: model.json is missing.")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
@@ -110,7 +115,9 @@ def _check_fit(folder: Path, meta: Mapping[str, Any], card: TaskCard) -> None:
     if meta["classes"] != card.classes:
         raise ModelError(f"The model at {folder} has {meta['classes']!s:.40} classes; the task {card.id} has {card.classes}.")
     if tuple(meta["input_shape"]) != card.input_shape:
-        raise ModelError(f"The model at {folder} takes inputs of shape {meta['input_shape']!s:.40}; those of the task {card.id} have {list(card.input_shape)}.")
+        raise ModelError(
+            f"The model at {folder} takes inputs of shape {meta['input_shape']!s:.40}; those of the task {card.id} have {list(card.input_shape)}."
+        )
 
 
 def _with_tied(model: nn.Module, stored: dict[str, Any]) -> dict[str, Any]:

@@ -23,13 +23,22 @@ class Loader:
     """
 
     def __init__(
-        self, phase: Phase, index: int, *, splits: "Mapping[str, Split]", batch_size: int, seed: int, device: torch.device, rank: int = 0, world: int = 1
+        self,
+        phase: Phase,
+        index: int,
+        *,
+        splits: "Mapping[str, Split]",
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._phase, self._seed, self._device, self._rank, self._world = phase, (seed, index), device, rank, world
         self._generator = torch.Generator(device)
         self._split = splits[phase.data] if isinstance(phase.data, str) else None
-        self._epoch, self._rows = -1, ()  # type: ignore[assignment]
-        self._rows: tuple[Tensor, ...]
+        self._epoch = -1
+        self._rows: tuple[Tensor, ...] = ()
         self._batch_size = batch_size
         self.steps_per_epoch = max(1, -(-len(self._split) // batch_size)) if self._split is not None else max(1, phase.steps)
 

@@ -139,7 +139,7 @@ class Method:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
-        self._constants: frozenset[str] | None = None
+        self._constants: frozenset[str] | None = None  # until build() ends
         self._drives: dict[Optimizer, Drive] = {}
         self.settings = surroundings.settings
         self.student = surroundings.student
@@ -221,7 +221,9 @@ class Method:
     ) -> Optimizer:
         """An optimizer with its schedule and clipping, from the run's settings unless others are given. `steps`: the schedule's length."""
         settings = settings or self.settings  # type: ignore[assignment]
-        assert isinstance(settings, TrainingSettings), f"{self.card.id}: make_optimizer needs TrainingSettings, got {type(settings).__name__}"
+        assert isinstance(settings, TrainingSettings), (
+            f"{self.card.id}: make_optimizer needs TrainingSettings, got {type(settings).__name__}"
+        )
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)
         course = course_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
@@ -261,6 +263,11 @@ class Method:
         scalers = {name: self._drives[optimizer].scaler for name, optimizer in self.optimizers.items()}
         return {name: scaler for name, scaler in scalers.items() if scaler is not None}
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """Names of the attributes that no checkpoint holds, because `build()` alone brings them back."""
+        return self._constants or frozenset()
+
     def seal(self, *, constants: frozenset[str]) -> None:
         """Ends `build()`: from here on no attribute may be added, and none of `constants` may change."""
         self._constants = constants
@@ -272,5 +279,7 @@ class Method:
             if name not in self.__dict__:
                 raise StateError(f"{where} is first assigned after build(), so no checkpoint holds it; give it a first value in build().")
             if name in constants and value is not self.__dict__[name]:
-                raise StateError(f"{where} is a constant to a checkpoint and was changed after build(); keep what changes in tensors or JSON values.")
+                raise StateError(
+                    f"{where} is a constant to a checkpoint and was changed after build(); keep what changes in tensors or JSON values."
+                )
         object.__setattr__(self, name, value)

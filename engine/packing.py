@@ -15,6 +15,15 @@ from engine.errors import StateError
 
 JsonValue = Any
 PLAIN = (bool, int, float, str)
+REMEDIES = {
+    "set": "keep a sorted list",
+    "frozenset": "keep a sorted list",
+    "deque": "keep a list or a tensor",
+    "Random": "draw from a torch.Generator",
+    "Generator": "draw from a torch.Generator",
+    "RandomState": "draw from a torch.Generator",
+}
+OTHER_REMEDY = "keep its content in tensors, numbers, text, or lists and dicts of them, or give it state_dict and load_state_dict"
 
 
 class Packer:
@@ -22,7 +31,7 @@ class Packer:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._seen: dict[tuple[Any, ...], str] = {}
+        self._seen: dict[tuple[Any, ...], tuple[str, Tensor]] = {}
 
     def pack(self, value: Any, path: str) -> JsonValue:
         """`value` as JSON. `path` names it, in the tensors' table and in the message of StateError, which refuses all other types."""
@@ -35,24 +44,31 @@ class Packer:
                 return {"array": self._store(self._as_tensor(value, path), path)}
             case np.generic():
                 return self.pack(value.item(), path)
-            case list():
-                return [self.pack(item, f"{path}.{at}") for at, item in enumerate(value)]
-            case tuple():
-                return {"tuple": [self.pack(item, f"{path}.{at}") for at, item in enumerate(value)]}
             case dict():
                 return {"dict": [[self._key(key, path), self.pack(item, f"{path}.{key}")] for key, item in value.items()]}
-        raise StateError(f"{path} is a {type(value).__name__}, which a checkpoint can't hold; keep tensors, numbers, text, or lists and dicts of them.")
+            case list() | tuple() if type(value) in (list, tuple):
+                items = [self.pack(item, f"{path}.{at}") for at, item in enumerate(value)]
+                return items if isinstance(value, list) else {"tuple": items}
+        kind = type(value).__name__
+        raise StateError(f"{path} is a {kind}, which a checkpoint can't hold; {REMEDIES.get(kind, OTHER_REMEDY)}.")
 
     def _store(self, tensor: Tensor, path: str) -> str:
         if tensor.layout is not torch.strided:
-            raise StateError(f"{path} is a tensor with layout {tensor.layout}, which a checkpoint can't hold; keep a dense one (to_dense()).")
+            raise StateError(
+                f"{path} is a tensor with layout {tensor.layout}, which a checkpoint can't hold; keep a dense one (to_dense())."
+            )
         if tensor.grad_fn is not None:
-            raise StateError(f"{path} still carries the graph that computed it, which a checkpoint can't hold; keep {path.rpartition('.')[2]}.detach().")
-        identity = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(), str(tensor.device)) if tensor.numel() else (path,)
+            raise StateError(
+                f"{path} still carries the graph that computed it, which a checkpoint can't hold; keep {path.rpartition('.')[2]}.detach()."
+            )
+        identity = (
+            (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(), str(tensor.device)) if tensor.numel() else (path,)
+        )
         if identity not in self._seen:
-            self._seen[identity] = path
+            # The tensor is kept with its name: freed, its address could come back as that of another one.
+            self._seen[identity] = (path, tensor)
             self.tensors[path] = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        return self._seen[identity]
+        return self._seen[identity][0]
 
     @staticmethod
     def _as_tensor(array: np.ndarray, path: str) -> Tensor:

@@ -55,7 +55,7 @@ def execute(
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
     `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
-    place = _Place()
+    place, tables = _Place(), _Tables(workdir, emit)
     threads = torch.get_num_threads()
     device = torch.device("cuda") if torch.cuda.is_available() and spec.device != "cpu" else torch.device("cpu")
     try:
@@ -63,9 +63,14 @@ def execute(
             if spec.threads is not None:
                 torch.set_num_threads(spec.threads)
             run = assemble(
-                spec, models or {}, method_class=method_class, task_class=task_class, log=lambda text: emit(Log("info", text)), save_table=_Tables(workdir, emit)
+                spec,
+                models or {},
+                method_class=method_class,
+                task_class=task_class,
+                log=lambda text: emit(Log("info", text)),
+                save_table=tables,
             )
-            outcome = _Run(run, emit, workdir, place, stop or (lambda: False)).go(resume)
+            outcome = _Run(run, emit, workdir, place, tables, stop or (lambda: False)).go(resume)
     except Exception as error:  # whatever a method, a model or the disk does, the run ends with a sentence
         logger.info("run failed", exc_info=True)
         emit(Log("error", traceback.format_exc()))
@@ -91,7 +96,9 @@ def _failure(error: Exception, place: _Place) -> Outcome:
         case SpecError():
             return Outcome("failed", place.step, str(error), error.problems[0].field)
         case torch.OutOfMemoryError():
-            return Outcome("failed", place.step, f"The GPU's memory was full at step {place.step}; try a smaller batch_size, or more micro_batches.")
+            return Outcome(
+                "failed", place.step, f"The GPU's memory was full at step {place.step}; try a smaller batch_size, or more micro_batches."
+            )
         case EngineError():
             return Outcome("failed", place.step, str(error))
         case OSError():
@@ -102,25 +109,36 @@ def _failure(error: Exception, place: _Place) -> Outcome:
 
 
 class _Tables:
-    """Writes a method's JSON artifacts."""
+    """Writes a method's JSON artifacts. `names` are those that the run has left so far."""
 
     def __init__(self, workdir: Path, emit: Emit) -> None:
         self._workdir, self._emit = workdir, emit
+        self.names: list[str] = []
+
+    def bring(self, names: list[str], earlier: Path) -> None:
+        """What the run left before it was interrupted, in another folder perhaps, is left here too."""
+        for name in names:
+            try:
+                self(name, json.loads((earlier / "tables" / f"{name}.json").read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"The table {name} that the run left in {earlier} can't be read: {error}.") from None
 
     def __call__(self, name: str, content: Any) -> None:
+        """Writes one and tells it. NaN and infinity are refused: they are not JSON."""
         assert name.replace("-", "").replace("_", "").isalnum(), f"a table's name has letters, digits, - and _; got {name!r}"
         path = self._workdir / "tables" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
+        path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        self.names = sorted({*self.names, name})
         self._emit(Artifact(name, "table", f"tables/{name}.json", path.stat().st_size, export.file_sha256(path)))
 
 
 class _Run:
     """One run in one process: the loop and its clock."""
 
-    def __init__(self, run: Assembly, emit: Emit, workdir: Path, place: _Place, stop: Callable[[], bool]) -> None:
+    def __init__(self, run: Assembly, emit: Emit, workdir: Path, place: _Place, tables: _Tables, stop: Callable[[], bool]) -> None:
         self.run, self.method, self.spec, self.position = run, run.method, run.spec, run.position
-        self.emit, self.workdir, self.place, self.stop = emit, workdir, place, stop
+        self.emit, self.workdir, self.place, self.tables, self.stop = emit, workdir, place, tables, stop
         self.judge = Judge(run, emit)
         self.readings = Readings(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
         self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
@@ -137,10 +155,12 @@ class _Run:
         checkpoint.forget_after(self.workdir, self.position.step)
         with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
             self.clock = self.checkpoint_clock = time.perf_counter()
-            self._train()
-            outcome = self._stopped() if self.stopped else self._succeeded()
-            self.writer.flush()
-            self._announce_checkpoints()
+            try:
+                self._train()
+                outcome = self._stopped() if self.stopped else self._succeeded()
+            finally:
+                self.writer.flush()
+                self._announce_checkpoints()
             return outcome
 
     # The loop
@@ -151,7 +171,9 @@ class _Run:
             phase = phases[self.phase_index]
             if self.phase_steps is not None:
                 phase, self.phase_steps = dataclasses.replace(phase, steps=self.phase_steps), None
-            total = self.position.step - self.position.phase_step + phase.steps + sum(later.steps for later in phases[self.phase_index + 1 :])
+            total = (
+                self.position.step - self.position.phase_step + phase.steps + sum(later.steps for later in phases[self.phase_index + 1 :])
+            )
             self._phase(phase, len(phases), total)
             phases = list(self.method.phases())  # a later phase may depend on what this one found
 
@@ -174,7 +196,12 @@ class _Run:
         """The hot loop: what is done here is paid at every step."""
         position, place, readings, cadence = self.position, self.place, self.readings, self.spec.cadence
         loader = Loader(
-            phase, self.phase_index, splits=self.run.task.splits, batch_size=phase.batch_size or self.run.batch_size, seed=self.spec.seed, device=self.run.device
+            phase,
+            self.phase_index,
+            splits=self.run.task.splits,
+            batch_size=phase.batch_size or self.run.batch_size,
+            seed=self.spec.seed,
+            device=self.run.device,
         )
         limit = self.spec.budget.seconds if self.spec.budget is not None else None
         evaluate_every = self.evaluate_every if phase.evaluate else 0
@@ -256,6 +283,7 @@ class _Run:
                 "begun": self.begun,
                 "seconds": self._seconds(time.perf_counter()),
                 "teacher_judged": self.judge.teacher_judged,
+                "tables": self.tables.names,
             },
             "random": packer.pack(seeds.global_state(self.run.device), "random"),
             "method": state.capture(self.method, packer),
@@ -274,7 +302,12 @@ class _Run:
             elif self.stopped:
                 raise result
             else:
-                self.emit(Log("error", f"The checkpoint of step {step} could not be written: {result}. The run goes on; the one before it is kept."))
+                self.emit(
+                    Log(
+                        "error",
+                        f"The checkpoint of step {step} could not be written: {result}. The run goes on; the one before it is kept.",
+                    )
+                )
 
     def _restore(self, folder: Path) -> None:
         snapshot = checkpoint.read(folder)
@@ -287,6 +320,7 @@ class _Run:
             self.position.step, self.position.phase_step = snapshot.step, place["phase_step"]
             self.seconds_before = place["seconds"]
             self.judge.teacher_judged = list(place["teacher_judged"])
+            self.tables.bring(place["tables"], folder.parent.parent)
         except KeyError as error:
             raise CheckpointError(f"The checkpoint at {folder} has no {error}; it was written by another program.") from None
 
@@ -295,7 +329,9 @@ class _Run:
         there, here = _flat(written), _flat(self.spec.model_dump(mode="json"))
         for field in sorted(there.keys() | here.keys()):
             if field.partition(".")[0] not in ANY_RESUME and there.get(field) != here.get(field):
-                raise CheckpointError(f"The checkpoint at {folder} is of another run: its {field} is {there.get(field)!r:.80}, this run's is {here.get(field)!r:.80}.")
+                raise CheckpointError(
+                    f"The checkpoint at {folder} is of another run: its {field} is {there.get(field)!r:.80}, this run's is {here.get(field)!r:.80}."
+                )
 
     # The end
 
@@ -311,7 +347,7 @@ class _Run:
         seconds = self._seconds(time.perf_counter())
         if self.out_of_time:
             return Outcome("succeeded", step, f"The limit of {self.spec.budget.seconds:g} seconds ended training after step {step}.")  # type: ignore[union-attr]
-        return Outcome("succeeded", step, f"Finished {step} steps in {seconds:.1f} seconds of training.")
+        return Outcome("succeeded", step, f"Finished {step} steps in {seconds:.1f} seconds.")
 
     def _export(self) -> None:
         card = self.run.task.card
@@ -330,7 +366,7 @@ class _Run:
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    """`{"settings": {"alpha": 1}}` → `{"settings.alpha": 1}`; lists and empty dicts are values."""
-    if not isinstance(value, dict) or not value:
+    """`{"settings": {"alpha": 1}}` → `{"settings.alpha": 1}`; a list is one value."""
+    if not isinstance(value, dict):
         return {at: value}
     return {path: leaf for key, item in value.items() for path, leaf in _flat(item, f"{at}.{key}" if at else key).items()}

@@ -26,7 +26,7 @@ def seed_everything(seed: int) -> None:
 def global_state(device: torch.device) -> dict[str, Any]:
     """The process-wide generators, made of tensors, numbers and text: what `restore_global_state` puts back."""
     version, words, gauss = random.getstate()
-    numpy_state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # type: ignore[arg-type]
+    numpy_state: dict[str, Any] = dict(np.random.get_state(legacy=False))
     state = {
         "torch": torch.get_rng_state(),
         "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
@@ -48,7 +48,9 @@ def restore_global_state(state: dict[str, Any], device: torch.device) -> None:
     python = state["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     numpy_state = state["numpy"]
-    np.random.set_state(("MT19937", numpy_state["key"].numpy().astype(np.uint32), numpy_state["pos"], numpy_state["has_gauss"], numpy_state["gauss"]))
+    np.random.set_state(
+        ("MT19937", numpy_state["key"].numpy().astype(np.uint32), numpy_state["pos"], numpy_state["has_gauss"], numpy_state["gauss"])
+    )
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 

@@ -61,7 +61,9 @@ class Budget(StrictModel):
 
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Optimizer steps over all phases.")
     epochs: int | None = Field(None, ge=1, le=1_000_000, description="Passes over the training rows; turned into steps.")
-    seconds: float | None = Field(None, gt=0, le=10_000_000, description="Wall-clock limit of training; the run then ends as it would at its last step.")
+    seconds: float | None = Field(
+        None, gt=0, le=10_000_000, description="Wall-clock limit of training; the run then ends as it would at its last step."
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -74,7 +76,9 @@ class Cadence(StrictModel):
     """How often a run evaluates, writes checkpoints and sends its metrics, in steps."""
 
     evaluate: int | None = Field(None, ge=1, le=MAX_STEPS, description="Steps between validations; empty for twenty over the run.")
-    checkpoint: int | None = Field(None, ge=1, le=MAX_STEPS, description="Steps between checkpoints; empty for one every ten seconds and at the end of a phase.")
+    checkpoint: int | None = Field(
+        None, ge=1, le=MAX_STEPS, description="Steps between checkpoints; empty for one every ten seconds and at the end of a phase."
+    )
     log: int = Field(1, ge=1, le=100_000, description="Record the loss terms at every n-th step.")
 
 
@@ -141,8 +145,9 @@ class RunSpec(StrictModel):
 
     @property
     def steps_per_epoch(self) -> int:
-        rows = self.task_options.get("train_limit") or self.task_card.train_rows
-        return -(-rows // self.settings.get("batch_size", rows))
+        rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
+        batch_size: int = self.settings.get("batch_size", rows)
+        return -(-rows // batch_size)
 
 
 def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:
@@ -189,7 +194,12 @@ def _completed(spec: RunSpec) -> RunSpec:
 def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
     if spec.method_version in (0, method.version):
         return []
-    return [Problem("method_version", f"{spec.method} is at version {method.version} here, this spec asks for {spec.method_version}; leave the field out.")]
+    return [
+        Problem(
+            "method_version",
+            f"{spec.method} is at version {method.version} here, this spec asks for {spec.method_version}; leave the field out.",
+        )
+    ]
 
 
 def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
@@ -197,7 +207,10 @@ def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Pro
     problems = []
     if task.kind not in method.student.kinds:
         problems.append(
-            Problem("method", f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} asks for a {task.kind}. Choose a task of that kind.")
+            Problem(
+                "method",
+                f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} asks for a {task.kind}. Choose a task of that kind.",
+            )
         )
     problems += _count_problems(spec, method)
     if method.teachers is not None:
@@ -217,7 +230,12 @@ def _count_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
     if needs is None:
         return [Problem("teachers", f"{method.id} takes no teacher; got {count}.")] if count else []
     if count < needs.at_least:
-        return [Problem("teachers", f"{method.id} needs at least {needs.at_least} teacher{'s' * (needs.at_least > 1)}, for example run:<id of a finished run>; got {count}.")]
+        return [
+            Problem(
+                "teachers",
+                f"{method.id} needs at least {needs.at_least} teacher{'s' * (needs.at_least > 1)}, for example run:<id of a finished run>; got {count}.",
+            )
+        ]
     if needs.at_most is not None and count > needs.at_most:
         return [Problem("teachers", f"{method.id} takes at most {needs.at_most} teacher{'s' * (needs.at_most > 1)}; got {count}.")]
     return []
@@ -226,18 +244,33 @@ def _count_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
 def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs | None) -> list[Problem]:
     if ref.source == "builtin":
         if ref.name not in task.architectures:
-            return [Problem(field, f"the task {task.id} has no architecture {ref.name!r:.80}; choose one of {', '.join(task.architectures)}.")]
+            return [
+                Problem(field, f"the task {task.id} has no architecture {ref.name!r:.80}; choose one of {', '.join(task.architectures)}.")
+            ]
         if needs is not None and needs.trained_weights:
-            return [Problem(field, f"{ref.name} is an architecture without trained weights; name a trained model as run:<id of a finished run>.")]
+            return [
+                Problem(
+                    field, f"{ref.name} is an architecture without trained weights; name a trained model as run:<id of a finished run>."
+                )
+            ]
         unknown = set(ref.config) - set(task.architectures[ref.name].config)
         if unknown:
-            return [Problem(f"{field}.config", f"{ref.name} has no option {sorted(unknown)[0]!r:.80}; it has {', '.join(task.architectures[ref.name].config)}.")]
+            return [
+                Problem(
+                    f"{field}.config",
+                    f"{ref.name} has no option {min(unknown)!r:.80}; it has {', '.join(task.architectures[ref.name].config)}.",
+                )
+            ]
         architecture = task.architectures[ref.name]
         return problems_of(CONFIGS[architecture.builder], {**architecture.config, **ref.config}, at=f"{field}.config")
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
     if ref.source == "hf" and task.kind == "classifier":
-        return [Problem(field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models come with the language and vision tasks.")]
+        return [
+            Problem(
+                field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models come with the language and vision tasks."
+            )
+        ]
     return []
 
 
@@ -247,33 +280,31 @@ def _problems(error: ValidationError, *, at: str = "") -> list[Problem]:
 
 def _sentence(detail: ErrorDetails) -> str:
     """Pydantic's finding as one sentence that says what would be right and what was given."""
-    kind, context, given = detail["type"], detail.get("ctx", {}), f"{detail['input']!r:.80}"
-    match kind:
-        case "missing":
-            return "is required."
-        case "extra_forbidden":
-            return "is not a known field; remove it or check its spelling."
-        case "value_error":
-            return str(context["error"]).rstrip(".") + "."
-        case "greater_than":
-            return f"must be greater than {context['gt']}; got {given}."
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}; got {given}."
-        case "less_than":
-            return f"must be less than {context['lt']}; got {given}."
-        case "less_than_equal":
-            return f"must be at most {context['le']}; got {given}."
-        case "literal_error":
-            return f"must be one of {context['expected']}; got {given}."
-        case "string_too_long":
-            return f"must have at most {context['max_length']} characters; got {len(detail['input'])}."
-        case "int_type" | "int_parsing" | "int_from_float":
-            return f"must be a whole number; got {given}."
-        case "float_type" | "float_parsing" | "finite_number":
-            return f"must be a number; got {given}."
-        case "bool_type" | "bool_parsing":
-            return f"must be true or false; got {given}."
-        case "string_type":
-            return f"must be text; got {given}."
-        case _:
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:].rstrip('.')}; got {given}."
+    given = detail["input"]
+    if detail["type"] in SENTENCES:
+        length = len(given) if isinstance(given, str) else 0
+        return SENTENCES[detail["type"]].format(given=f"{given!r:.80}", length=length, **detail.get("ctx", {}))
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"]).rstrip(".") + "."
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:].rstrip('.')}; got {given!r:.80}."
+
+
+WHOLE, NUMBER, TRUTH = ("must be a whole number; got {given}.", "must be a number; got {given}.", "must be true or false; got {given}.")
+SENTENCES = {
+    "missing": "is required.",
+    "extra_forbidden": "is not a known field; remove it or check its spelling.",
+    "greater_than": "must be greater than {gt}; got {given}.",
+    "greater_than_equal": "must be at least {ge}; got {given}.",
+    "less_than": "must be less than {lt}; got {given}.",
+    "less_than_equal": "must be at most {le}; got {given}.",
+    "literal_error": "must be one of {expected}; got {given}.",
+    "string_too_short": "must not be empty.",
+    "string_too_long": "must have at most {max_length} characters; got {length}.",
+    "string_type": "must be text; got {given}.",
+    "too_long": "must have at most {max_length} entries; got {actual_length}.",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), TRUTH),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a JSON object; got {given}."),
+    "list_type": "must be a list; got {given}.",
+}

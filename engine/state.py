@@ -1,14 +1,14 @@
 """A method's state: what of its attributes is saved, how, and what is refused.
 
-    attribute                                   saved as
-    nn.Module                                   its tensors, which parts are in eval mode, which parameters are frozen, pending gradients
-    a frozen teacher                            nothing: it is loaded from its own folder
-    torch.Generator                             its state
-    anything with (load_)state_dict             its state_dict (optimizers, schedulers, scalers, metrics)
-    tensors, numbers, text, lists, dicts        themselves
-    frozen dataclasses, pydantic models,        nothing: they are constants, made again by build()
-    functions, classes, devices, dtypes, paths
-    all else                                    refused by name, with what to use instead
+attribute                                   saved as
+nn.Module                                   its tensors, which parts are in eval mode, which parameters are frozen, pending gradients
+a frozen teacher                            nothing: it is loaded from its own folder
+torch.Generator                             its state
+anything with (load_)state_dict             its state_dict (optimizers, schedulers, scalers, metrics)
+tensors, numbers, text, lists, dicts        themselves
+frozen dataclasses, pydantic models,        nothing: they are constants, made again by build()
+functions, classes, devices, dtypes, paths
+all else                                    refused by name, with what to use instead
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import enum
 import functools
 import math
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from engine.errors import CheckpointError, NonFiniteError, StateError
+from engine.errors import CheckpointError, NonFiniteError
 from engine.method import Method
 from engine.packing import JsonValue, Packer, put_back, unpack
 
@@ -42,29 +42,23 @@ CONSTANT_TYPES = (
     torch.Size,
     PurePath,
 )
-REMEDIES: tuple[tuple[Any, str], ...] = (
-    ("random.Random", "use a torch.Generator"),
-    ("numpy.random", "use a torch.Generator"),
-    ("collections.deque", "use a list or a tensor"),
-    ("builtins.set", "use a sorted list"),
-)
 
 
 def is_constant(value: Any) -> bool:
     """Whether a value is taken for one that no step changes, so that `build()` alone brings it back."""
-    frozen = dataclasses.is_dataclass(value) and type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    frozen = dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen  # type: ignore[attr-defined]
     return frozen or isinstance(value, CONSTANT_TYPES)
 
 
 def seal(method: Method) -> None:
     """Ends `build()`: refuses state that can't be saved, and from here on new attributes and changed constants. Raises StateError."""
-    capture(method, Packer())
     method.seal(constants=frozenset(name for name, value in _attributes(method) if is_constant(value)))
+    capture(method, Packer())
 
 
 def capture(method: Method, packer: Packer) -> JsonValue:
     """The method's state by attribute, as JSON with tensors in `packer`. Raises StateError, naming what can't be saved."""
-    kept = {name: _captured(value, f"{type(method).__name__}.{name}", packer) for name, value in _attributes(method) if not is_constant(value)}
+    kept = {name: _captured(value, f"{type(method).__name__}.{name}", packer) for name, value in _changing(method)}
     for index, teacher in enumerate(_trained_teachers(method)):
         kept[f"teachers.{index}"] = _captured(teacher, f"teachers.{index}", packer)
     for name, scaler in method.scalers.items():
@@ -74,12 +68,14 @@ def capture(method: Method, packer: Packer) -> JsonValue:
 
 def restore(method: Method, saved: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> None:
     """Puts a captured state back into a method that was built the same way. Raises CheckpointError when it does not fit."""
-    owners: dict[str, Any] = {name: value for name, value in _attributes(method) if not is_constant(value)}
+    owners: dict[str, Any] = dict(_changing(method))
     owners |= {f"teachers.{index}": teacher for index, teacher in enumerate(_trained_teachers(method))}
     owners |= {f"scalers.{name}": scaler for name, scaler in method.scalers.items()}
     differing = sorted(set(owners) ^ set(saved))
     if differing:
-        raise CheckpointError(f"The checkpoint was written by another version of {method.card.id}: {differing[0]} is in only one of the two.")
+        raise CheckpointError(
+            f"The checkpoint was written by another version of {method.card.id}: {differing[0]} is in only one of the two."
+        )
     for name, current in owners.items():
         try:
             value = _restored(current, saved[name], tensors, method.device)
@@ -116,6 +112,10 @@ def _attributes(method: Method) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _changing(method: Method) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in _attributes(method) if name not in method.constants)
+
+
 def _trained_teachers(method: Method) -> tuple[nn.Module, ...]:
     needs = method.card.teachers
     return method.teachers if needs is not None and needs.access == "trained" else ()
@@ -129,18 +129,7 @@ def _captured(value: Any, path: str, packer: Packer) -> JsonValue:
             return {"generator": packer.pack(value.get_state(), path)}
         case _ if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
             return {"state_dict": packer.pack(value.state_dict(), path)}
-    if not isinstance(value, Tensor | Collection | int | float | None):
-        raise _refusal(value, path)
-    if isinstance(value, set | frozenset) or type(value).__module__ in ("collections", "random"):
-        raise _refusal(value, path)
     return {"value": packer.pack(value, path)}
-
-
-def _refusal(value: Any, path: str) -> StateError:
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    remedy = next((text for prefix, text in REMEDIES if kind.startswith(prefix)), None)
-    remedy = remedy or "keep its content in tensors or JSON values, or give it state_dict and load_state_dict"
-    return StateError(f"{path} is a {kind.removeprefix('builtins.')}, which a checkpoint can't hold; {remedy}.")
 
 
 def _restored(current: Any, saved: JsonValue, tensors: Mapping[str, Tensor], device: torch.device) -> Any:

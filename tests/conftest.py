@@ -25,6 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 NEEDS = ("servers", "browser", "gpu")
 
 
+def pytest_configure() -> None:
+    """Django reads its settings here, so that pytest-django sets it up before any test is collected."""
+    from django.conf import settings
+
+    assert settings.configured or settings.DATABASES
+
+
 @pytest.fixture(scope="session")
 def embedded_servers() -> Iterator[None]:
     """PostgreSQL and Redis answer."""

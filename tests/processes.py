@@ -97,7 +97,9 @@ def beat(environment: Mapping[str, str]) -> Program:
 
 
 def web(environment: Mapping[str, str], port: int) -> Program:
-    return Program(["-m", "uvicorn", "webapp.asgi:application", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"], environment)
+    return Program(
+        ["-m", "uvicorn", "webapp.asgi:application", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"], environment
+    )
 
 
 def free_port() -> int:

@@ -25,7 +25,9 @@ LOCAL = {"127.0.0.1", "::1"}
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 when database and Redis answer, else 503; says which does not."""
     parts = {"database": _database_answers(), "redis": _redis_answers()}
-    return JsonResponse({part: "ok" if well else "does not answer" for part, well in parts.items()}, status=200 if all(parts.values()) else 503)
+    return JsonResponse(
+        {part: "ok" if well else "does not answer" for part, well in parts.items()}, status=200 if all(parts.values()) else 503
+    )
 
 
 @never_cache
@@ -33,7 +35,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus metrics, for callers on this machine and for those that send the token of STILLHOUSE_METRICS_TOKEN."""
     if not _may_look(request):
-        return HttpResponseForbidden("Ask from this machine, or send the token of STILLHOUSE_METRICS_TOKEN as Authorization: Bearer.", content_type="text/plain")
+        return HttpResponseForbidden(
+            "Ask from this machine, or send the token of STILLHOUSE_METRICS_TOKEN as Authorization: Bearer.", content_type="text/plain"
+        )
     return HttpResponse(generate_latest(_collected()), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -69,7 +73,9 @@ def _database_answers() -> bool:
 
 def _redis_answers() -> bool:
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)) as client:
+        with redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+        ) as client:
             client.ping()
     except (redis.RedisError, OSError):
         return False

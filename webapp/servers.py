@@ -137,10 +137,9 @@ def stop() -> None:
 def status() -> tuple[Server, Server]:
     """PostgreSQL and Valkey, as they are now."""
     where = places()
-    postgres, valkey = _process(where.postgres_pid, where.data), _process(where.valkey_pid, where.sockets)
     return (
-        Server("PostgreSQL", where.embedded.database_url, postgres and postgres.pid, where.logs / "postgres.log"),
-        Server("Valkey", where.embedded.redis_url, valkey and valkey.pid, where.logs / "valkey.log"),
+        Server("PostgreSQL", where.embedded.database_url, _pid(where.postgres_pid, where.data), where.logs / "postgres.log"),
+        Server("Valkey", where.embedded.redis_url, _pid(where.valkey_pid, where.sockets), where.logs / "valkey.log"),
     )
 
 
@@ -271,6 +270,11 @@ def _process(pid_file: Path, folder: Path) -> psutil.Process | None:
         if _alive(process) and Path(process.cwd()) == folder:
             return process
     return None
+
+
+def _pid(pid_file: Path, folder: Path) -> int | None:
+    process = _process(pid_file, folder)
+    return None if process is None else process.pid
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -8,10 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp import servers
+
+django_stubs_ext.monkeypatch()  # so that admin classes and querysets take type arguments at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET = "for-development-only-never-behind-a-public-address"  # noqa: S105
@@ -123,7 +126,9 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # Names with the content's hash, so that browsers keep files forever. With DEBUG on they are served from where they lie, uncollected.
     "staticfiles": {
-        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage" if DEBUG else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG
@@ -198,13 +203,18 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Stillhouse",
     "DESCRIPTION": "Launch, watch and compare knowledge distillations. Sign in with a session, or with `Authorization: Bearer shp_…`.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PUBLIC": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
-    "ENUM_NAME_OVERRIDES": {"RunState": "webapp.runs.models.State", "Role": "webapp.accounts.models.Role", "Scope": "webapp.accounts.models.Scope"},
+    "ENUM_NAME_OVERRIDES": {
+        "RunState": "webapp.runs.models.State",
+        "Role": "webapp.accounts.models.Role",
+        "Scope": "webapp.accounts.models.Scope",
+    },
 }
 
 LOGGING = {

@@ -9,9 +9,11 @@ watchdog's jobs from waiting behind runs.
 """
 
 import os
+from typing import Any
 
 import django
 from celery import Celery
+from celery.signals import beat_init, worker_init
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
@@ -19,6 +21,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
+from webapp import servers  # noqa: E402
 from workers.devices import POOL  # noqa: E402
 
 WATCHDOG_QUEUE = "watchdog"
@@ -51,3 +54,10 @@ app.conf.update(
         }
     },
 )
+
+
+@worker_init.connect  # type: ignore[misc]
+@beat_init.connect  # type: ignore[misc]
+def _ensure_servers(**_: Any) -> None:
+    """The embedded servers, where no others are named."""
+    servers.ensure()

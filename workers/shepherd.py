@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 from django.conf import settings
@@ -21,6 +20,7 @@ from webapp.runs.lifecycle import Claim, LeaseLost
 from workers.devices import Share
 from workers.launcher import Child, Order
 from workers.sink import Sink
+from workers.store import in_store
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -124,15 +124,6 @@ def _cause(code: int) -> str:
     if code < 0:
         return f"Its process died of {signal.Signals(-code).name}."
     return f"Its process ended with code {code} and without an answer."
-
-
-def in_store(relative: str) -> Path:
-    """The absolute path of a store-relative one, which need not exist. Raises ValueError for one that leads out of the store, by a link too."""
-    store = settings.STORE.resolve()
-    path = (store / relative).resolve()
-    if path == store or not path.is_relative_to(store):
-        raise ValueError(f"{relative!r} is not in the store")
-    return path  # type: ignore[no-any-return]
 
 
 class Heart(threading.Thread):

@@ -6,7 +6,7 @@ connection broke in the middle of the commit. Whoever reads sees whole batches o
 
 import math
 import time
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import DatabaseError
@@ -14,7 +14,9 @@ from django.db import DatabaseError
 from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
 from webapp.runs import bell, latest, lifecycle, models, points
 from webapp.runs.lifecycle import Claim
+from workers import keeping
 from workers.history import History
+from workers.store import in_store, within
 from workers.wire import Block, Message
 
 EAGER_SECONDS, CALM_SECONDS = 0.25, 1.0
@@ -42,6 +44,7 @@ class Sink:
         self._points = 0
         self._first = True
         self._trying: int | None = None
+        self._kept: Path | None = None
 
     def add(self, message: Message) -> None:
         self._blocks += message.blocks
@@ -75,7 +78,9 @@ class Sink:
             self._history.forget()
             raise
         self._first = self._first and not self._blocks
-        self._trying, self._blocks, self._events, self._points = None, [], [], 0
+        if self._kept is not None:
+            keeping.forget_all_but(self._kept)
+        self._kept, self._trying, self._blocks, self._events, self._points = None, None, [], [], 0
 
     def _write(self, number: int, *, last: bool) -> None:
         """Within the transaction."""
@@ -88,8 +93,7 @@ class Sink:
         self._write_artifacts()
         self._write_lines()
         self._write_position()
-        for checkpoint in self._of(Checkpoint)[-1:]:
-            lifecycle.checkpointed(self._token, checkpoint.step, self._path(checkpoint.path))
+        self._register_checkpoint()
         if not self._blocks and self._events:
             models.MetricBatch.objects.create(
                 run_id=run_id, number=number, attempt=self._token.attempt
@@ -174,15 +178,18 @@ class Sink:
         if changes:
             models.Run.objects.filter(pk=self._token.run_id).update(**changes)
 
+    def _register_checkpoint(self) -> None:
+        """The newest one, kept first where the child does not delete it."""
+        for checkpoint in self._of(Checkpoint)[-1:]:
+            self._kept = keeping.keep(in_store(self._path(checkpoint.path)), in_store(self._folder))
+            if self._kept is not None:
+                lifecycle.checkpointed(self._token, checkpoint.step, f"{self._folder}/{keeping.KEPT}/{self._kept.name}")
+
     def _of(self, kind: type[E]) -> list[E]:
         return [event for event in self._events if isinstance(event, kind)]
 
-    def _path(self, within: str) -> str:
-        """The store-relative path of something in the attempt's folder. Raises ValueError for one that leads out of it."""
-        path = PurePosixPath(within)
-        if path.is_absolute() or ".." in path.parts or "\x00" in within or not path.parts:
-            raise ValueError(f"{within!r} is not within the attempt's folder")
-        return f"{self._folder}/{path}"
+    def _path(self, path: str) -> str:
+        return within(self._folder, path)
 
 
 _KINDS: dict[type[Any], str] = {

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from engine.metrics.arrays import FloatArray, Rows, labels_of, logits_of
+from engine.metrics.gap import gap_closed as gap_closed
 
 # Kendall's τ looks at all pairs of classes; this many comparisons are held in memory at once.
 PAIRS_AT_ONCE = 4_000_000
@@ -66,15 +67,6 @@ def kendall_tau(*, student_logits: Rows, teacher_logits: Rows) -> float | None:
         taus.append((of_student * of_teacher).sum(axis=1)[defined] / untied[defined])
     values = np.concatenate(taus)
     return float(values.mean()) if len(values) else None
-
-
-def gap_closed(*, student: float, teacher: float, baseline: float) -> float | None:
-    """(student − baseline) / (teacher − baseline) in accuracy: 0 is no better than the baseline, 1 as good as the teacher.
-
-    May be negative or above 1. None when the teacher is less than 0.005 above the baseline: there is no gap to close.
-    """
-    gap = teacher - baseline
-    return None if gap < 0.005 else (student - baseline) / gap
 
 
 def _pair(student_logits: Rows, teacher_logits: Rows) -> tuple[FloatArray, FloatArray]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -51,12 +51,16 @@ class NewTokenSerializer(serializers.Serializer[Any]):
     project = serializers.SlugField(max_length=60, help_text="The project's slug. The token sees nothing of other projects.")
     name = serializers.CharField(max_length=80, help_text="What it is for.")
     scope = serializers.ChoiceField(choices=Scope.choices, default=Scope.READ)
-    days = serializers.IntegerField(min_value=1, max_value=tokens.MAX_DAYS, default=tokens.DEFAULT_DAYS, help_text="It expires after so many days.")
+    days = serializers.IntegerField(
+        min_value=1, max_value=tokens.MAX_DAYS, default=tokens.DEFAULT_DAYS, help_text="It expires after so many days."
+    )
 
 
 class MeSerializer(serializers.Serializer[Any]):
     username = serializers.CharField()
-    scope = serializers.ChoiceField(choices=Scope.choices, allow_null=True, help_text="Of the token that the request came with; null for a session.")
+    scope = serializers.ChoiceField(
+        choices=Scope.choices, allow_null=True, help_text="Of the token that the request came with; null for a session."
+    )
     projects = ProjectSerializer(many=True)
 
 
@@ -69,7 +73,7 @@ class Me(APIView):
         return Response({"username": user.get_username(), "scope": user.token.scope if user.token else None, "projects": projects})
 
 
-@extend_schema(tags=ACCOUNT, operation_id="projects_list")
+@extend_schema_view(get=extend_schema(tags=ACCOUNT, operation_id="projects_list", responses=reading(ProjectSerializer(many=True))))
 class Projects(ListAPIView[Project]):
     """Your projects."""
 
@@ -79,7 +83,7 @@ class Projects(ListAPIView[Project]):
         return projects_of(self.request.user)
 
 
-@extend_schema(tags=ACCOUNT)
+@extend_schema_view(get=extend_schema(tags=ACCOUNT, operation_id="tokens_list", responses=reading(TokenSerializer(many=True))))
 class Tokens(ListAPIView[ApiToken]):
     """Your tokens."""
 
@@ -89,7 +93,7 @@ class Tokens(ListAPIView[ApiToken]):
     def get_queryset(self) -> QuerySet[ApiToken]:
         return tokens.tokens_of(person(self.request))
 
-    @extend_schema(operation_id="tokens_make", request=NewTokenSerializer, responses=writing(MadeTokenSerializer, code=201))
+    @extend_schema(tags=ACCOUNT, operation_id="tokens_make", request=NewTokenSerializer, responses=writing(MadeTokenSerializer, code=201))
     def post(self, request: Request) -> Response:
         """Makes a token and answers with its text, once. Needs a session, or a token with the scope admin."""
         asked = NewTokenSerializer(data=request.data)

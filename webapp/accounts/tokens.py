@@ -35,7 +35,9 @@ def make(user: User, project: Project, *, name: str, scope: Scope, days: int = D
     Raises PermissionDenied where the request itself came with a token that is not an admin's: a token can't make a stronger one.
     """
     if user.token is not None and user.token.scope != Scope.ADMIN:
-        raise PermissionDenied(f"This needs a token with the scope admin, or a signed-in person; the scope of {user.token.name} is {user.token.scope}.")
+        raise PermissionDenied(
+            f"This needs a token with the scope admin, or a signed-in person; the scope of {user.token.name} is {user.token.scope}."
+        )
     text = START + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         user=user,

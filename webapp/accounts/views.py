@@ -29,7 +29,9 @@ def home(request: SignedIn) -> HttpResponse:
     under_way = kept & Q(runs__state__in=["queued", "starting", "running"])
     found = list(
         projects_of(request.user)
-        .annotate(role=F("my_role"), run_count=Count("runs", filter=kept, distinct=True), active=Count("runs", filter=under_way, distinct=True))
+        .annotate(
+            role=F("my_role"), run_count=Count("runs", filter=kept, distinct=True), active=Count("runs", filter=under_way, distinct=True)
+        )
         .order_by("name")
     )
     if len(found) == 1 and "all" not in request.GET:

@@ -23,4 +23,14 @@ def reading(answer: Any) -> dict[Any, Any]:
 
 def writing(answer: Any, *, code: int = 200) -> dict[Any, Any]:
     """What a request that changes something can answer."""
-    return {code: answer, 400: REFUSED, 401: NOBODY, 403: FORBIDDEN, 404: MISSING, 409: CONFLICT, 413: TOO_LARGE, 415: NOT_JSON, 429: TOO_OFTEN}
+    return {
+        code: answer,
+        400: REFUSED,
+        401: NOBODY,
+        403: FORBIDDEN,
+        404: MISSING,
+        409: CONFLICT,
+        413: TOO_LARGE,
+        415: NOT_JSON,
+        429: TOO_OFTEN,
+    }

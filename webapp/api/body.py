@@ -25,9 +25,13 @@ def unstorable(value: Any, at: str = "", depth: int = 0) -> list[Problem]:
         return [Problem(at, "must not hold NUL characters or halves of surrogate pairs.")]
     if isinstance(value, Mapping):
         keys = [problem for key in value for problem in unstorable(key, at)]
-        return keys + [problem for key, inner in value.items() for problem in unstorable(inner, f"{at}.{key}" if at else str(key), depth + 1)]
+        return keys + [
+            problem for key, inner in value.items() for problem in unstorable(inner, f"{at}.{key}" if at else str(key), depth + 1)
+        ]
     if isinstance(value, list | tuple):
-        return [problem for index, inner in enumerate(value) for problem in unstorable(inner, f"{at}.{index}" if at else str(index), depth + 1)]
+        return [
+            problem for index, inner in enumerate(value) for problem in unstorable(inner, f"{at}.{index}" if at else str(index), depth + 1)
+        ]
     return []
 
 

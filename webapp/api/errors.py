@@ -55,7 +55,9 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _refused(problems: list[Problem]) -> Response:
-    return Response({"errors": [{"field": problem.field, "message": problem.message} for problem in problems]}, status=status.HTTP_400_BAD_REQUEST)
+    return Response(
+        {"errors": [{"field": problem.field, "message": problem.message} for problem in problems]}, status=status.HTTP_400_BAD_REQUEST
+    )
 
 
 def _flattened(detail: Any, at: str) -> list[Problem]:

@@ -1,7 +1,7 @@
 """Methods, tasks and trained models over REST."""
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -62,7 +62,7 @@ class ModelSerializer(serializers.ModelSerializer[ModelRecord]):
         return [f"run:{parent.run_id}" for parent in model.parents.all()]
 
 
-@extend_schema(tags=CATALOG, operation_id="methods_list")
+@extend_schema_view(get=extend_schema(tags=CATALOG, operation_id="methods_list", responses=reading(MethodSerializer(many=True))))
 class Methods(ListAPIView[Method]):
     """The methods that can be launched."""
 
@@ -79,7 +79,7 @@ class OneMethod(APIView):
         return Response(MethodDetailSerializer(queries.method_for(method_id)).data)
 
 
-@extend_schema(tags=CATALOG, operation_id="tasks_list")
+@extend_schema_view(get=extend_schema(tags=CATALOG, operation_id="tasks_list", responses=reading(TaskSerializer(many=True))))
 class Tasks(ListAPIView[Task]):
     """What students can be trained and judged on."""
 
@@ -89,10 +89,16 @@ class Tasks(ListAPIView[Task]):
         return queries.tasks()
 
 
-@extend_schema(
-    tags=CATALOG,
-    operation_id="models_list",
-    parameters=[OpenApiParameter("project", required=True, description="The project's slug."), OpenApiParameter("task", description="The task's id.")],
+@extend_schema_view(
+    get=extend_schema(
+        tags=CATALOG,
+        operation_id="models_list",
+        responses=reading(ModelSerializer(many=True)),
+        parameters=[
+            OpenApiParameter("project", required=True, description="The project's slug."),
+            OpenApiParameter("task", description="The task's id."),
+        ],
+    )
 )
 class Models(ListAPIView[ModelRecord]):
     """A project's trained models: what can teach."""

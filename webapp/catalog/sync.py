@@ -81,13 +81,28 @@ def _method_row(card: MethodCard) -> dict[str, Any]:
         "summary": card.summary,
         "paper": card.paper,
         "card": method_json(card),
-        "readme": catalog.readme(card.id),
+        "readme": _readme(card),
         "available": True,
     }
 
 
+def _readme(card: MethodCard) -> str:
+    """The method's page; a method whose page is yet to be written is listed without one."""
+    try:
+        return catalog.readme(card.id)
+    except FileNotFoundError:
+        return ""
+
+
 def _task_row(card: TaskCard) -> dict[str, Any]:
-    return {"version": card.version, "kind": card.kind, "title": card.title, "summary": card.summary, "card": task_json(card), "available": True}
+    return {
+        "version": card.version,
+        "kind": card.kind,
+        "title": card.title,
+        "summary": card.summary,
+        "card": task_json(card),
+        "available": True,
+    }
 
 
 def _mark_gone(model: type[models.Model], there: Collection[str]) -> list[str]:

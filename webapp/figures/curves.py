@@ -52,7 +52,12 @@ def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard]) -> list[P
         if before == "validation":
             card = metrics.get(after)
             title = card.title if card else after.replace("_", " ")
-            panel = Panel(name, f"Validation: {title}", axis_name(title, unit=card.unit if card else "", better=card.better if card else None), card.better if card else None)
+            panel = Panel(
+                name,
+                f"Validation: {title}",
+                axis_name(title, unit=card.unit if card else "", better=card.better if card else None),
+                card.better if card else None,
+            )
         elif before == "loss":
             panel = Panel("loss", "Loss terms", axis_name("loss", better="lower"), "lower")
         else:
@@ -80,7 +85,11 @@ def _trace(line: Line) -> dict[str, Any]:
         "name": line.name,
         "x": list(line.steps),
         "y": list(line.values),
-        "line": {"color": NEUTRAL if line.reference else line.color, "dash": "dash" if line.reference else line.dash, "width": 1.5 if line.reference else 2},
+        "line": {
+            "color": NEUTRAL if line.reference else line.color,
+            "dash": "dash" if line.reference else line.dash,
+            "width": 1.5 if line.reference else 2,
+        },
         "marker": {"size": 5},
         "meta": {"series": line.series or line.name, "run": line.run, "reference": line.reference},
         "hovertemplate": "%{y:.5~g}",

@@ -62,7 +62,12 @@ def _point(candidate: Candidate) -> dict[str, Any]:
         "name": candidate.name + (" (baseline)" if candidate.baseline else ""),
         "x": [candidate.cost],
         "y": [candidate.quality],
-        "marker": {"color": candidate.color, "size": 12, "symbol": "diamond-open" if candidate.baseline else "circle", "line": {"width": 2}},
+        "marker": {
+            "color": candidate.color,
+            "size": 12,
+            "symbol": "diamond-open" if candidate.baseline else "circle",
+            "line": {"width": 2},
+        },
         "hovertemplate": "%{x:,.4~g} → %{y:.4f}",
     }
     if candidate.spread is not None:

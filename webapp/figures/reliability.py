@@ -8,6 +8,10 @@ from webapp.figures.figure import Figure
 from webapp.figures.palette import NEUTRAL, translucent
 
 
+FEW = 10
+"""A bin with fewer examples says little about its accuracy: its marker is hollow."""
+
+
 @dataclass(frozen=True)
 class Bin:
     """Examples whose confidence lies in one interval. `confidence` and `accuracy` are means, None where the bin is empty."""
@@ -31,7 +35,10 @@ class Reliability:
 
 
 def reliability_diagram(models: Sequence[Reliability], *, title: str = "Reliability") -> Figure:
-    """Curves through the bins' (mean confidence, accuracy), the diagonal of perfect calibration, and the share of examples in each bin."""
+    """Curves through the bins' (mean confidence, accuracy), the diagonal of perfect calibration, and the share of examples in each bin.
+
+    Markers grow with their bin's share; those of bins with fewer than FEW examples are hollow.
+    """
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -41,7 +48,6 @@ def reliability_diagram(models: Sequence[Reliability], *, title: str = "Reliabil
             "name": "perfectly calibrated",
             "line": {"color": NEUTRAL, "dash": "dot", "width": 1.5},
             "hoverinfo": "skip",
-            "showlegend": False,
         }
     ]
     for model in models:
@@ -51,8 +57,15 @@ def reliability_diagram(models: Sequence[Reliability], *, title: str = "Reliabil
         "layout": {
             "title": {"text": title},
             "xaxis": {"title": {"text": "confidence"}, "range": [0, 1], "anchor": "y2", "domain": [0, 1]},
-            "yaxis": {"title": {"text": "accuracy (dotted: perfect)"}, "range": [0, 1.02], "domain": [0.3, 1]},
-            "yaxis2": {"title": {"text": "share"}, "domain": [0, 0.2], "anchor": "x", "tickformat": ".0%", "nticks": 3, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1.02], "domain": [0.3, 1]},
+            "yaxis2": {
+                "title": {"text": "share"},
+                "domain": [0, 0.2],
+                "anchor": "x",
+                "tickformat": ".0%",
+                "nticks": 3,
+                "rangemode": "tozero",
+            },
             "barmode": "overlay",
             "hovermode": "closest",
         },
@@ -69,11 +82,17 @@ def _curve(model: Reliability) -> dict[str, Any]:
         "x": [b.confidence for b in filled],
         "y": [b.accuracy for b in filled],
         "customdata": [[b.low, b.high, b.count] for b in filled],
-        "line": {"color": model.color, "dash": model.dash, "width": 2},
-        "marker": {"color": model.color, "size": 6},
+        "line": {"color": model.color, "dash": model.dash, "width": 1.5},
+        "marker": {"color": model.color, "size": _sizes(filled), "symbol": ["circle" if b.count >= FEW else "circle-open" for b in filled]},
         "opacity": 0.6 if model.muted else 1,
         "hovertemplate": "confidence %{x:.3f}, accuracy %{y:.3f}<br>bin %{customdata[0]:.3f}–%{customdata[1]:.3f}: n = %{customdata[2]}",
     }
+
+
+def _sizes(bins: Sequence[Bin]) -> list[float]:
+    """The area of a marker grows with its bin's share, so that the eye weighs bins as the calibration error does."""
+    most = max((b.count for b in bins), default=1)
+    return [round(5 + 9 * (b.count / most) ** 0.5, 1) for b in bins]
 
 
 def _counts(model: Reliability) -> dict[str, Any]:

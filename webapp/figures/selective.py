@@ -74,7 +74,9 @@ def _references(model: RiskCoverage) -> list[dict[str, Any]]:
     ]
 
 
-def confidence_histogram(*, edges: Sequence[float], correct: Sequence[int], wrong: Sequence[int], title: str = "Confidence of answers") -> Figure:
+def confidence_histogram(
+    *, edges: Sequence[float], correct: Sequence[int], wrong: Sequence[int], title: str = "Confidence of answers"
+) -> Figure:
     """Counts of right and wrong answers by confidence, stacked. `edges` has one more entry than the counts."""
     centers = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
     widths = [high - low for low, high in zip(edges, edges[1:], strict=False)]
@@ -91,4 +93,6 @@ def confidence_histogram(*, edges: Sequence[float], correct: Sequence[int], wron
         }
         for name, counts, color in bars
     ]
-    return figure(data, title=title, x="confidence", y="examples (log scale)", barmode="stack", xaxis={"range": [0, 1]}, yaxis={"type": "log"})
+    return figure(
+        data, title=title, x="confidence", y="examples (log scale)", barmode="stack", xaxis={"range": [0, 1]}, yaxis={"type": "log"}
+    )

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,17 +25,21 @@ from webapp.runs.serializers import LaunchedSerializer, RunDetailSerializer, Run
 
 RUNS = ["runs"]
 FILTERS = [
-    OpenApiParameter(name, OpenApiTypes.STR, description=filter_.extra.get("help_text", "")) for name, filter_ in RunFilter.base_filters.items()
+    OpenApiParameter(name, OpenApiTypes.STR, description=filter_.extra.get("help_text", ""))
+    for name, filter_ in RunFilter.base_filters.items()
 ]
 PAGING = [
     OpenApiParameter("page", OpenApiTypes.INT, description="From 1."),
     OpenApiParameter("page_size", OpenApiTypes.INT, description=f"From 1 to {MAX_PAGE_SIZE}; {PAGE_SIZE} when left out."),
 ]
 SORT = OpenApiParameter(
-    "sort", description=f"{', '.join(COLUMNS)}, or the name of a headline metric; with a minus, largest first. Runs without a value come last."
+    "sort",
+    description=f"{', '.join(COLUMNS)}, or the name of a headline metric; with a minus, largest first. Runs without a value come last.",
 )
 KEY = OpenApiParameter(
-    "Idempotency-Key", location=OpenApiParameter.HEADER, description="Any text of yours. The same key with the same body gives the same runs, however often it comes."
+    "Idempotency-Key",
+    location=OpenApiParameter.HEADER,
+    description="Any text of yours. The same key with the same body gives the same runs, however often it comes.",
 )
 
 
@@ -98,7 +102,11 @@ class RunAction(APIView):
 
 
 def _described(name: str, sentence: str) -> Any:
-    return extend_schema(tags=RUNS, operation_id=f"runs_{name}", description=sentence, request=None, responses=writing(RunDetailSerializer))
+    return extend_schema_view(
+        post=extend_schema(
+            tags=RUNS, operation_id=f"runs_{name}", description=sentence, request=None, responses=writing(RunDetailSerializer)
+        )
+    )
 
 
 @_described("stop", "Asks the run to stop after its step, with a checkpoint. A run that nobody holds is stopped at once.")

@@ -10,7 +10,7 @@ from django.http import HttpResponseBase, HttpResponseNotModified, StreamingHttp
 from django.utils.cache import patch_cache_control
 from django.utils.http import content_disposition_header, parse_etags
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -51,7 +51,10 @@ class Metrics(APIView):
         parameters=[
             AFTER,
             OpenApiParameter("series", description="Names with commas between them; all when left out."),
-            _parameter("points", f"At most so many points of each curve, from {curves.LEAST_POINTS} to {MAX_POINTS}; {DEFAULT_POINTS} when left out."),
+            _parameter(
+                "points",
+                f"At most so many points of each curve, from {curves.LEAST_POINTS} to {MAX_POINTS}; {DEFAULT_POINTS} when left out.",
+            ),
             _parameter("first", "Only steps from here on."),
             _parameter("last", "Only steps up to here."),
         ],
@@ -68,7 +71,13 @@ class Metrics(APIView):
             first=whole_number(request, "first"),
             last=whole_number(request, "last"),
         )
-        return Response({"cursor": found.cursor, "cut_after": found.cut_after, "series": {name: curve_json(curve) for name, curve in found.series.items()}})
+        return Response(
+            {
+                "cursor": found.cursor,
+                "cut_after": found.cut_after,
+                "series": {name: curve_json(curve) for name, curve in found.series.items()},
+            }
+        )
 
 
 def curve_json(curve: curves.Curve) -> dict[str, list[Any]]:
@@ -80,15 +89,18 @@ def names_among(request: Request, parameter: str) -> list[str] | None:
     return [name.strip() for name in request.query_params.get(parameter, "").split(",") if name.strip()] or None
 
 
-@extend_schema(
-    tags=RECORD,
-    operation_id="runs_evaluations",
-    parameters=[
-        OpenApiParameter("subject", enum=["student", "teacher"]),
-        OpenApiParameter("split", enum=["validation", "test"]),
-        OpenApiParameter("final", OpenApiTypes.BOOL, description="true: only those at the end."),
-        OpenApiParameter("tables", OpenApiTypes.BOOL, description="true: with the tables that pictures are made from."),
-    ],
+@extend_schema_view(
+    get=extend_schema(
+        tags=RECORD,
+        operation_id="runs_evaluations",
+        responses=reading(EvaluationSerializer(many=True)),
+        parameters=[
+            OpenApiParameter("subject", enum=["student", "teacher"]),
+            OpenApiParameter("split", enum=["validation", "test"]),
+            OpenApiParameter("final", OpenApiTypes.BOOL, description="true: only those at the end."),
+            OpenApiParameter("tables", OpenApiTypes.BOOL, description="true: with the tables that pictures are made from."),
+        ],
+    )
 )
 class Evaluations(ListAPIView[Evaluation]):
     """How student and teacher did, by step."""
@@ -112,7 +124,7 @@ class Evaluations(ListAPIView[Evaluation]):
         return self.request.query_params.get(name, "").lower() in ("true", "1")
 
 
-@extend_schema(tags=RECORD, operation_id="runs_artifacts")
+@extend_schema_view(get=extend_schema(tags=RECORD, operation_id="runs_artifacts", responses=reading(ArtifactSerializer(many=True))))
 class Artifacts(ListAPIView[Artifact]):
     """Files and folders that the run has left, the newest attempt's first."""
 
@@ -123,7 +135,7 @@ class Artifacts(ListAPIView[Artifact]):
         return Artifact.objects.filter(run=run).order_by("-attempt", "name")
 
 
-@extend_schema(tags=RECORD, operation_id="runs_attempts")
+@extend_schema_view(get=extend_schema(tags=RECORD, operation_id="runs_attempts", responses=reading(AttemptSerializer(many=True))))
 class Attempts(ListAPIView[Attempt]):
     """Who tried to run it, when, on what, and how that ended."""
 
@@ -134,7 +146,7 @@ class Attempts(ListAPIView[Attempt]):
         return Attempt.objects.filter(run=run).order_by("number")
 
 
-@extend_schema(tags=RECORD, operation_id="runs_history")
+@extend_schema_view(get=extend_schema(tags=RECORD, operation_id="runs_history", responses=reading(HistoryLineSerializer(many=True))))
 class StateHistory(ListAPIView[HistoryLine]):
     """Every change of the run's state: who, when, why."""
 
@@ -170,7 +182,10 @@ class Download(APIView):
     @extend_schema(
         tags=RECORD,
         operation_id="artifacts_download",
-        responses={**reading(OpenApiResponse(OpenApiTypes.BINARY, "The file; a folder as a tar archive.")), (200, "application/octet-stream"): OpenApiTypes.BINARY},
+        responses={
+            **reading(OpenApiResponse(OpenApiTypes.BINARY, "The file; a folder as a tar archive.")),
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+        },
     )
     def get(self, request: Request, artifact_id: UUID) -> HttpResponseBase:
         """The artifact's content. The ETag is its SHA-256, so that a reader who has it need not fetch it again."""
@@ -182,7 +197,11 @@ class Download(APIView):
         response = StreamingHttpResponse(
             _in_thread(content.chunks) if request.method == "GET" else (),
             content_type="application/octet-stream",
-            headers={"Content-Length": str(content.bytes), "ETag": etag, "Content-Disposition": content_disposition_header(True, content.name) or "attachment"},
+            headers={
+                "Content-Length": str(content.bytes),
+                "ETag": etag,
+                "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
+            },
         )
         patch_cache_control(response, private=True, no_cache=True)
         return response

@@ -56,7 +56,11 @@ def history(
     cursor = str(history_points.newest_batch(run.pk))
     rows = list(_named(MetricSeries.objects.filter(run=run).order_by("name"), series))
     whole = first is None and last is None
-    found = history_points.outlines(rows) if points is not None and whole else history_points.raw([row.pk for row in rows], first=first, last=last)
+    found = (
+        history_points.outlines(rows)
+        if points is not None and whole
+        else history_points.raw([row.pk for row in rows], first=first, last=last)
+    )
     return History(cursor, None, {row.name: thinned(*found[row.pk], points) for row in rows})
 
 
@@ -87,11 +91,13 @@ def thinned(steps: NDArray[np.int64], values: NDArray[np.float64], points: int |
     return Curve(steps[chosen], values[chosen])
 
 
-def _since(
-    run: Run, number: int, series: Collection[str] | None, points: int | None, first: int | None, last: int | None
-) -> History:
+def _since(run: Run, number: int, series: Collection[str] | None, points: int | None, first: int | None, last: int | None) -> History:
     news = history_points.since(run.pk, number)
-    rows = list(_named(MetricSeries.objects.filter(run=run, pk__in=news.ranges).only("id", "name").order_by("name"), series)) if news.ranges else []
+    rows = (
+        list(_named(MetricSeries.objects.filter(run=run, pk__in=news.ranges).only("id", "name").order_by("name"), series))
+        if news.ranges
+        else []
+    )
     found = history_points.ranged({row.pk: _overlap(news.ranges[row.pk], first, last) for row in rows})
     curves = {row.name: thinned(*found[row.pk], points) for row in rows if len(found[row.pk][0])}
     return History(str(news.number), news.cut_after, curves)

@@ -6,24 +6,32 @@ from typing import Any
 
 from engine.cards import MetricCard
 from engine.metrics.cards import METRICS
+from engine.metrics.gap import gap_closed
 from webapp.figures.confusion import confusion
 from webapp.figures.figure import Figure
 from webapp.figures.palette import COLORS, NEUTRAL, color_of
-from webapp.figures.reliability import Bin, Reliability, reliability_diagram
+from webapp.figures.reliability import FEW, Bin, Reliability, reliability_diagram
 from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
 from webapp.runs.models import Evaluation
 
-MAIN = ("accuracy", "nll", "ece", "brier", "overconfidence_gap", "aurc", "agreement", "gap_closed", "temperature", "parameters", "latency_ms")
+MAIN = (
+    "accuracy",
+    "nll",
+    "ece",
+    "brier",
+    "overconfidence_gap",
+    "aurc",
+    "agreement",
+    "gap_closed",
+    "temperature",
+    "parameters",
+    "latency_ms",
+)
 """Rows that are always shown; the others unfold."""
 
 TILES = ("accuracy", "nll", "ece", "agreement", "gap_closed")
 AFTER_SCALING = {"nll": "scaled_nll", "ece": "scaled_ece"}
 INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), "ece_low", "ece_high"})
-SMALLEST_GAP = 0.005
-"""A teacher that is less above the baseline leaves no gap to close."""
-
-FEW = 10
-"""A bin with fewer examples says little about its accuracy."""
 
 
 @dataclass(frozen=True)
@@ -120,18 +128,25 @@ def _rows(student: Mapping[str, float | None], teacher: Mapping[str, float | Non
         scaled = AFTER_SCALING.get(name, "")
         low, high = (student.get("ece_low"), student.get("ece_high")) if name == "ece" else (None, None)
         interval = (low, high) if low is not None and high is not None else None
-        rows.append(Row(METRICS[name], student.get(name), teacher.get(name), student.get(scaled), teacher.get(scaled), baseline.get(name), interval))
+        rows.append(
+            Row(METRICS[name], student.get(name), teacher.get(name), student.get(scaled), teacher.get(scaled), baseline.get(name), interval)
+        )
     unknown = [name for name in student if name not in METRICS]
-    return rows + [Row(MetricCard(name, name.replace("_", " "), None, "A number of the method's own.", format=".4g"), student[name], None) for name in unknown]
+    return rows + [
+        Row(MetricCard(name, name.replace("_", " "), None, "A number of the method's own.", format=".4g"), student[name], None)
+        for name in unknown
+    ]
 
 
-def _gap(student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> dict[str, float | None]:
+def _gap(
+    student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]
+) -> dict[str, float | None]:
     """The share of the way from baseline to teacher that the student went, where all three are known."""
     ours, best, least = student.get("accuracy"), teacher.get("accuracy"), baseline.get("accuracy")
     if ours is None or best is None or least is None:
         return {}
-    gap = best - least
-    return {"gap_closed": (ours - least) / gap if gap >= SMALLEST_GAP else None}
+
+    return {"gap_closed": gap_closed(student=ours, teacher=best, baseline=least)}
 
 
 def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, run_id: object) -> dict[str, Figure]:
@@ -150,12 +165,16 @@ def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, run_id: 
     if "risk_coverage" in student:
         curves = [RiskCoverage("student", student["risk_coverage"]["coverage"], student["risk_coverage"]["risk"], color)]
         if "risk_coverage" in teacher:
-            curves.append(RiskCoverage("teacher", teacher["risk_coverage"]["coverage"], teacher["risk_coverage"]["risk"], NEUTRAL, "dashdot"))
+            curves.append(
+                RiskCoverage("teacher", teacher["risk_coverage"]["coverage"], teacher["risk_coverage"]["risk"], NEUTRAL, "dashdot")
+            )
         figures["risk_coverage"] = risk_coverage(curves)
     if "confusion" in student:
         figures["confusion"] = confusion(student["confusion"]["counts"])
     if "confusion_teacher" in student:
-        figures["confusion_teacher"] = confusion(student["confusion_teacher"]["counts"], rows="teacher's class", columns="student's class", title="Student against teacher")
+        figures["confusion_teacher"] = confusion(
+            student["confusion_teacher"]["counts"], rows="teacher's class", columns="student's class", title="Student against teacher"
+        )
     if "confidence_histogram" in student:
         table = student["confidence_histogram"]
         figures["confidence"] = confidence_histogram(edges=table["edges"], correct=table["right"], wrong=table["wrong"])
@@ -168,11 +187,22 @@ def _warnings(metrics: Mapping[str, float | None], reliability: Mapping[str, Any
     bins, total = bins_of(reliability), reliability.get("n") or 0
     ece, scaled = metrics.get("ece"), metrics.get("scaled_ece")
     if ece and total:
-        few = [b for b in bins if 0 < b.count < FEW and b.confidence is not None and b.accuracy is not None and b.count / total * abs(b.confidence - b.accuracy) > 0.05 * ece]
+        few = [
+            b
+            for b in bins
+            if 0 < b.count < FEW
+            and b.confidence is not None
+            and b.accuracy is not None
+            and b.count / total * abs(b.confidence - b.accuracy) > 0.05 * ece
+        ]
         if few:
-            found.append(f"{len(few)} bin{'s' * (len(few) > 1)} with fewer than {FEW} examples carr{'y' if len(few) > 1 else 'ies'} more than 5 % of the ECE: read it as rough.")
+            found.append(
+                f"{len(few)} bin{'s' * (len(few) > 1)} with fewer than {FEW} examples carr{'y' if len(few) > 1 else 'ies'} more than 5 % of the ECE: read it as rough."
+            )
     if metrics.get("accuracy") in (0.0, 1.0):
         found.append("Every answer is right or every answer is wrong, so the AUROC of confidence is undefined.")
     if ece is not None and scaled is not None and ece > 0.15 and scaled < ece / 3:
-        found.append("Most of the raw ECE is a matter of scale: one temperature removes it. Methods that standardize logits leave the scale free; compare after scaling.")
+        found.append(
+            "Most of the raw ECE is a matter of scale: one temperature removes it. Methods that standardize logits leave the scale free; compare after scaling."
+        )
     return found

@@ -38,7 +38,13 @@ class RunFilter(django_filters.FilterSet):
 
     def with_words(self, runs: QuerySet[Run], name: str, text: str) -> QuerySet[Run]:
         for word in text.split()[:10]:
-            places = (Q(name__icontains=word), Q(notes__icontains=word), Q(tags__contains=[word]), Q(method_id__icontains=word), Q(pk__icontains=word))
+            places = (
+                Q(name__icontains=word),
+                Q(notes__icontains=word),
+                Q(tags__contains=[word]),
+                Q(method_id__icontains=word),
+                Q(pk__icontains=word),
+            )
             runs = runs.filter(reduce(operator.or_, places))
         return runs
 

@@ -15,13 +15,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.cards import MethodCard, Preset, TaskCard
+from engine.cards import Preset
 from engine.errors import Problem
 
 Kind = Literal["number", "integer", "choice", "flag", "text", "json"]
 
 FOLDED = frozenset({"micro_batches", "momentum", "nesterov", "gradient_clip", "weight_decay"})
 """Settings that every method has and few people touch: under "Optimizer details"."""
+
+ACRONYMS = frozenset({"ce", "kd", "kl", "ema", "lr", "l2", "mse", "nll"})
 
 BUDGET = ("steps", "epochs", "seconds")
 CADENCE = ("evaluate", "checkpoint", "log")
@@ -72,7 +74,9 @@ class Field:
         return text
 
 
-def fields_of(model: type[BaseModel], *, at: str, typed: Mapping[str, str] | None, values: Mapping[str, Any], only: Iterable[str] | None = None) -> list[Field]:
+def fields_of(
+    model: type[BaseModel], *, at: str, typed: Mapping[str, str] | None, values: Mapping[str, Any], only: Iterable[str] | None = None
+) -> list[Field]:
     """An input for each field of a pydantic model. `typed` is what a person has sent (None at the first look), else `values`, else the default."""
     names = list(only) if only is not None else list(model.model_fields)
     return [_field(f"{at}.{name}" if at else name, model.model_fields[name], typed, values.get(name, ...)) for name in names]
@@ -106,14 +110,15 @@ def show_problems(fields: Iterable[Field], problems: Iterable[Problem]) -> list[
     return left
 
 
+def label_of(name: str) -> str:
+    """`ce_weight` → `CE weight`."""
+    words = [word.upper() if word in ACRONYMS else word for word in name.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+
+
 def preset_values(preset: Preset | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings, budget) of a preset; nothing for none."""
     return (dict(preset.settings), dict(preset.budget)) if preset else ({}, {})
-
-
-def steps_hint(method: MethodCard, task: TaskCard) -> str:
-    """What an empty budget means."""
-    return f"Empty: {method.epochs} epochs of {task.train_rows:,} rows."
 
 
 def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: Any) -> Field:
@@ -123,7 +128,7 @@ def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: A
         raw = typed[path]
     else:
         raw = default if value is ... else text_of(value)
-    label = (info.title or path.rpartition(".")[2].replace("_", " ")).capitalize()
+    label = info.title or label_of(path.rpartition(".")[2])
     return Field(path, label, kind, help=_help(info), raw=raw, default=default, choices=choices, optional=optional)
 
 

@@ -80,6 +80,8 @@ def clone(run: Run, user: User, changes: Mapping[str, Any] | None = None) -> Run
     Inside `settings` and `task_options` only the named fields are replaced, unless the method or the task changes. Raises SpecError, PermissionDenied.
     """
     project = project_for(user, run.project.slug, at_least=Role.OPERATOR)
+    if not isinstance(changes, Mapping | None):
+        raise SpecError.at("", "the body must be a JSON object with the fields to change.")
     options, spec = _parsed(project, _changed(body_of(run), changes or {}))
     if options.seeds != 1 or options.with_baseline:
         raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")

@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.http import QueryDict
 
 from engine import catalog
-from engine.cards import MethodCard, TaskCard
+from engine.cards import MethodCard, TaskCard, TrainingSettings
 from engine.errors import Problem
 from engine.spec import Budget, Cadence, RunSpec
 from webapp.runs.forms import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
@@ -16,6 +16,10 @@ from webapp.runs.launch import LaunchOptions
 
 ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority")
 """What a launch says beside the spec (LaunchOptions)."""
+
+
+DEFAULT_PRESET = "small"
+"""Equal to the defaults, by the rule that every card keeps."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class LaunchForm:
         budget: dict[str, Any] = {}
         if changed == "method":
             typed = _without_defaults(typed, data.get("shown_method", ""))
-            preset = ""
+            preset = DEFAULT_PRESET
         if changed == "preset":
             settings, budget = preset_values(method.presets.get(preset))
             typed = {key: value for key, value in typed.items() if not key.startswith(("settings.", "budget."))}
@@ -112,7 +116,13 @@ class LaunchForm:
 
     @property
     def main_settings(self) -> list[Field]:
-        return [one for one in self.settings if not one.folded]
+        """The method's own first, then those that every method has."""
+        return sorted((one for one in self.settings if not one.folded), key=lambda one: one.name in TrainingSettings.model_fields)
+
+    @property
+    def budget_hint(self) -> str:
+        """What an empty budget means."""
+        return f"All empty: {self.method.epochs} epochs of {self.task.train_rows:,} rows."
 
     @property
     def folded_settings(self) -> list[Field]:
@@ -216,5 +226,7 @@ def _without_defaults(typed: Mapping[str, str], method_id: str) -> dict[str, str
     former = catalog.methods().get(method_id)
     if former is None:
         return dict(typed)
-    defaults = {f"settings.{name}": text_of(info.get_default(call_default_factory=True)) for name, info in former.settings.model_fields.items()}  # type: ignore[call-arg]
+    defaults = {
+        f"settings.{name}": text_of(info.get_default(call_default_factory=True)) for name, info in former.settings.model_fields.items()
+    }  # type: ignore[call-arg]
     return {key: value for key, value in typed.items() if defaults.get(key) != value}

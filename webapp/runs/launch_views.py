@@ -18,7 +18,7 @@ from webapp.catalog import queries as catalog_queries
 from webapp.requests import SignedIn
 from webapp.runs import launch as launching
 from webapp.runs import queries
-from webapp.runs.launch_form import Choice, LaunchForm, method_choices, student_choices, task_choices, teacher_recipe
+from webapp.runs.launch_form import DEFAULT_PRESET, Choice, LaunchForm, method_choices, student_choices, task_choices, teacher_recipe
 from webapp.runs.models import Run
 
 
@@ -57,11 +57,13 @@ def _first(request: SignedIn, project: Project) -> HttpResponse:
         body = launching.body_of(clone)
         return _page(request, project, LaunchForm.first(body, body), clone_of=clone)
     task = request.GET.get("task", "")
-    form = LaunchForm.first({"method": request.GET.get("method"), "task": task}, preset=request.GET.get("preset", ""))
+    form = LaunchForm.first({"method": request.GET.get("method"), "task": task}, preset=request.GET.get("preset") or DEFAULT_PRESET)
     if request.GET.get("recipe") == "teacher":
         form = LaunchForm.first(teacher_recipe(form.task), {"tags": ["teacher"]})
     elif form.takes_teachers and not form.teachers:
-        form.teachers = [one.value for one in _trained(project, form.task.id)[:1]]
+        trained = [one.value for one in _trained(project, form.task.id)]
+        wanted = f"run:{request.GET.get('teacher', '')}"
+        form.teachers = [wanted] if wanted in trained else trained[:1]
     return _page(request, project, form)
 
 

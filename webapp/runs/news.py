@@ -86,7 +86,10 @@ def news_since(user: User, run_id: UUID, mark: Mark) -> News:
 def points_as_json(history: curves.History) -> dict[str, Any]:
     """`{"series": {name: [[step, …], [value, …]]}, "cut_after": …}`; a value that is not finite becomes null."""
     return {
-        "series": {name: [curve.steps.tolist(), [v if math.isfinite(v) else None for v in curve.values.tolist()]] for name, curve in history.series.items()},
+        "series": {
+            name: [curve.steps.tolist(), [v if math.isfinite(v) else None for v in curve.values.tolist()]]
+            for name, curve in history.series.items()
+        },
         "cut_after": history.cut_after,
     }
 
@@ -99,7 +102,9 @@ def _points(run: Run, status: Status, mark: Mark) -> Message | None:
 
 
 def _evaluations(run: Run, status: Status, mark: Mark) -> Message | None:
-    found = list(Evaluation.objects.filter(run=run, id__gt=mark.evaluation).order_by("id").values("id", "step", "subject", "split", "final"))
+    found = list(
+        Evaluation.objects.filter(run=run, id__gt=mark.evaluation).order_by("id").values("id", "step", "subject", "split", "final")
+    )
     if not found:
         return None
     return Message("evaluation", {"evaluations": found}, replace(mark, evaluation=found[-1]["id"]))

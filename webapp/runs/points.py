@@ -133,7 +133,7 @@ def _after(step: int | None) -> int | None:
 
 
 def _least(step: int | None) -> int:
-    return -(2**63) if step is None else step
+    return -(2**63) + 1 if step is None else step  # in SQL the sign comes after the cast, so the least bigint itself can't be written
 
 
 def _greatest(step: int | None) -> int:

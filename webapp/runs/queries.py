@@ -1,7 +1,7 @@
 """What pages and API ask about runs. Permission is asked inside: nobody holds a run that they may not see."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from webapp.runs.status import Status, status_of
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
 MAX_PAGE = 1_000_000
+LEAST_COMPARED, MOST_COMPARED = 2, 20
 
 COLUMNS = {
     "created": F("created_at"),
@@ -184,6 +185,19 @@ def artifact_for(user: Person, artifact_id: UUID) -> Artifact:
     return artifact
 
 
+def comparable(user: Person, run_ids: Sequence[UUID]) -> list[UUID]:
+    """The ids, each once and in their order, if they are 2 to 20 runs that the person may see. Raises SpecError, Http404."""
+    run_ids = list(dict.fromkeys(run_ids))
+    if not LEAST_COMPARED <= len(run_ids) <= MOST_COMPARED:
+        raise SpecError.at("runs", f"must name {LEAST_COMPARED} to {MOST_COMPARED} different runs; got {len(run_ids)}.")
+    seen = dict(runs_seen_by(user).filter(pk__in=run_ids).values_list("pk", "project"))
+    if missing := [run_id for run_id in run_ids if run_id not in seen]:
+        raise Http404(f"There is no run {missing[0]}, or it is not in a project of yours.")
+    if len(set(seen.values())) > 1:
+        raise SpecError.at("runs", "must be of one project.")
+    return run_ids
+
+
 def log_of(run: Run, *, after: int = 0, limit: int = 200, tail: bool = False) -> list[LogLine]:
     """Lines of the log after the one with this id, oldest first: the first `limit` of them, or the last with `tail`."""
     lines = LogLine.objects.filter(run=run, id__gt=after)
@@ -213,7 +227,9 @@ def _sorted(runs: QuerySet[Run], sort: str, metric_names: list[str]) -> QuerySet
         runs = runs.annotate(by=FilteredRelation("latest", condition=Q(latest__name=name)))
         key = F("by__value")
     else:
-        raise SpecError.at("sort", f"there is nothing to sort by with the name {name!r:.80}; choose one of {', '.join([*COLUMNS, *metric_names])}.")
+        raise SpecError.at(
+            "sort", f"there is nothing to sort by with the name {name!r:.80}; choose one of {', '.join([*COLUMNS, *metric_names])}."
+        )
     return runs.order_by(OrderBy(key, descending=descending, nulls_last=True), "-created_at", "pk")
 
 

@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from pydantic import BaseModel
 
+from engine import catalog
+from engine.spec import Budget, Cadence, RunSpec
 from webapp.catalog.models import ModelRecord
 from webapp.runs import evaluations, queries
 from webapp.runs.evaluations import Judged
+from webapp.runs.forms import label_of
 from webapp.runs.lifecycle import ALLOWED
 from webapp.runs.models import HELD, Artifact, Attempt, Evaluation, HistoryLine, LogLine, Run, State
 
@@ -90,27 +94,40 @@ def judged_of(run: Run) -> Judged | None:
     return evaluations.judged(list(newest), run_id=run.pk, baseline=baseline)
 
 
+def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec in the order in which it is declared; the database keeps none. What is not declared any more comes last."""
+    method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
+    inner = {"settings": method.settings if method else None, "task_options": task.options if task else None, "budget": Budget, "cadence": Cadence}
+    return {key: _in_order(value, inner.get(key)) for key, value in _in_order(spec, RunSpec).items()}
+
+
 def config_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The spec as (name, value) in words, without what is empty."""
     lines: list[tuple[str, str]] = []
-    for key, value in spec.items():
+    for key, value in ordered(spec).items():
         if key == "format":
             continue
         if key in {"settings", "task_options", "budget", "cadence"} and isinstance(value, Mapping):
-            lines += [(name.replace("_", " "), _words(inner)) for name, inner in value.items() if inner is not None and inner != []]
+            lines += [(label_of(name), _words(inner)) for name, inner in value.items() if inner is not None and inner != []]
         elif value not in (None, [], {}):
-            lines.append((key.replace("_", " "), _words(value)))
+            lines.append((label_of(key), _words(value)))
     return lines
 
 
 def python_snippet(spec: Mapping[str, Any]) -> str:
     """Code that runs the spec on a machine with the engine, without a server."""
-    text = json.dumps(spec, indent=4).replace(": null", ": None").replace(": true", ": True").replace(": false", ": False")
-    return f"from pathlib import Path\n\nfrom engine.runner import execute\nfrom engine.spec import RunSpec\n\nspec = RunSpec.parse({text})\noutcome = execute(spec, print, Path(\"run\"))\n"
+    text = json.dumps(ordered(spec), indent=4).replace(": null", ": None").replace(": true", ": True").replace(": false", ": False")
+    return f'from pathlib import Path\n\nfrom engine.runner import execute\nfrom engine.spec import RunSpec\n\nspec = RunSpec.parse({text})\noutcome = execute(spec, print, Path("run"))\n'
 
 
 def student_of(spec: Mapping[str, Any]) -> str:
     return _words(spec.get("student"))
+
+
+def _in_order(value: Any, model: type[BaseModel] | None) -> Any:
+    if model is None or not isinstance(value, Mapping):
+        return value
+    return {name: value[name] for name in [*model.model_fields, *sorted(value.keys() - model.model_fields.keys())] if name in value}
 
 
 def _words(value: Any) -> str:

@@ -98,7 +98,9 @@ class TableState:
         title = card.title if card else name.replace("_", " ")
         better = (card.better if card else None) or ""
         # The best comes first at the first click.
-        return self._built(name, title, card.description if card else "", metric=True, better=better, first=name if better == "lower" else f"-{name}")
+        return self._built(
+            name, title, card.description if card else "", metric=True, better=better, first=name if better == "lower" else f"-{name}"
+        )
 
     def _built(self, name: str, title: str, description: str, *, metric: bool, better: str, first: str) -> Column:
         now = "" if self.sort.lstrip("-") != name else ("descending" if self.sort.startswith("-") else "ascending")

@@ -43,7 +43,9 @@ class RunSerializer(serializers.Serializer[RunRow]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     deleted_at = serializers.DateTimeField(allow_null=True, help_text="In the trash since.")
-    metrics = serializers.DictField(child=NumberOrNull(), help_text="The newest headline values: of the final test, else of the last validation.")
+    metrics = serializers.DictField(
+        child=NumberOrNull(), help_text="The newest headline values: of the final test, else of the last validation."
+    )
 
 
 class RunDetailSerializer(RunSerializer):
@@ -153,5 +155,7 @@ class HistorySerializer(serializers.Serializer[Any]):
     """Curves by name."""
 
     cursor = serializers.CharField(help_text="Send it as `after` to get only what is newer.")
-    cut_after = serializers.IntegerField(allow_null=True, help_text="Drop what you have beyond this step first: a new attempt goes on from there.")
+    cut_after = serializers.IntegerField(
+        allow_null=True, help_text="Drop what you have beyond this step first: a new attempt goes on from there."
+    )
     series = serializers.DictField(child=CurveSerializer())

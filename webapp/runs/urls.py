@@ -10,6 +10,7 @@ urlpatterns = [
     path("p/<slug:slug>/launch/", launch_views.launch, name="launch"),
     path("p/<slug:slug>/launch/fields/", launch_views.launch_fields, name="launch-fields"),
     path("p/<slug:slug>/compare/", compare_views.compare, name="compare"),
+    path("p/<slug:slug>/compare/curves/", compare_views.compare_curves, name="compare-curves"),
     path("p/<slug:slug>/trash/", views.trash, name="trash"),
     path("runs/<uuid:run_id>/", views.run_detail, name="run-detail"),
     path("runs/<uuid:run_id>/status/", views.run_status, name="run-status"),

@@ -53,7 +53,7 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
     if request.GET.get("live"):
         context["refreshed"] = [row for row in page.rows if not row.status.ended or str(row.id) in request.GET.getlist("active")]
         return render(request, "runs/_runs_live.html", context)
-    response = render(request, "runs/_runs_table.html" if request.htmx else "runs/runs.html", context)
+    response = render(request, "runs/_runs_table.html" if request.htmx and not request.htmx.history_restore_request else "runs/runs.html", context)
     table.remember(response)
     return response
 
@@ -69,6 +69,7 @@ def run_detail(request: SignedIn, run_id: UUID) -> HttpResponse:
         "plotly_version": PLOTLY_VERSION,
         "lines": run_page.log_of(run),
         "config": run_page.config_of(run.spec),
+        "spec": run_page.ordered(run.spec),
         "python_snippet": run_page.python_snippet(run.spec),
     }
     return render(request, "runs/run_detail.html", context)

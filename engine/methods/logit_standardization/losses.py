@@ -72,13 +72,19 @@ def reversed_gradient(value: Tensor, strength: float) -> Tensor:
 def class_correlation(*, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """‖P_tᵀP_t − P_sᵀP_s‖²_F / classes of the whole batch, P = softmax(z / τ) (batch, classes) → scalar. No τ²."""
     p, q = (softened_log_probs(z, temperature).exp() for z in (teacher_logits, student_logits))
-    return (p.T @ p - q.T @ q).square().sum() / p.shape[1]
+    return (_gram(p.T) - _gram(q.T)).square().sum() / p.shape[1]
 
 
 def batch_correlation(*, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """‖P_tP_tᵀ − P_sP_sᵀ‖²_F / batch of the whole batch, P = softmax(z / τ) (batch, classes) → scalar. No τ²."""
     p, q = (softened_log_probs(z, temperature).exp() for z in (teacher_logits, student_logits))
-    return (p @ p.T - q @ q.T).square().sum() / p.shape[0]
+    return (_gram(p) - _gram(q)).square().sum() / p.shape[0]
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """rows · rowsᵀ, in the precision of `rows` also where matrix products are autocast to half of it."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ rows.T
 
 
 def shares_below_the_median(teacher_logits: Tensor) -> tuple[Tensor, Tensor]:

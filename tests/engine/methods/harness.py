@@ -64,7 +64,9 @@ def new_method(
     method = method_class(
         Surroundings(
             task=RowsTask(split or data(), classes),
-            settings=method_class.card.settings.model_validate({"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", **(settings or {})}),
+            settings=method_class.card.settings.model_validate(
+                {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", **(settings or {})}
+            ),
             student=student or network(1, classes=classes),
             teachers=teachers,
             budget=Length(steps, steps_per_epoch),

@@ -347,7 +347,10 @@ def test_a_task_with_two_classes_is_refused():
 
     (problem,) = check(TwoClasses.model_construct(**dict(spec)))
 
-    assert str(problem) == "task: logit-standardization needs at least 3 classes, for with 2 every standardized pair is the same; digits has 2."
+    assert (
+        str(problem)
+        == "task: logit-standardization needs at least 3 classes, for with 2 every standardized pair is the same; digits has 2."
+    )
 
 
 def test_diagnostics_show_one_row_before_and_after():
@@ -362,3 +365,38 @@ def test_diagnostics_show_one_row_before_and_after():
     assert table["teacher_standardized"] == pytest.approx(losses.standardized(teacher(split.inputs))[0].tolist())
     assert found.metrics["teacher_logit_std"] == pytest.approx(teacher(split.inputs).std(dim=1).mean().item())
     assert 0 < found.metrics["target_entropy"] < math.log(3)
+
+
+def test_a_multi_level_step_adds_its_parts_over_both_views_and_all_temperatures():
+    from torch import nn
+
+    from engine.tasks.task import Split
+
+    pictures = torch.randn(8, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    split = Split(pictures, torch.arange(8) % 3)
+
+    def classifier(seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).double()
+
+    teacher, untouched = classifier(5), classifier(1)
+    method = new_method("logit-standardization", {"base_method": "mlkd"}, student=classifier(1), teachers=(teacher,), split=split)
+    strong = strong_view(pictures, torch.Generator().manual_seed(0))  # the harness gives the method a generator with this seed
+
+    terms = one_step(method)
+
+    levels = (2.0, 2.0, 3.0, 5.0, 6.0)
+    weak_pair = {"student_logits": untouched(pictures), "teacher_logits": teacher(pictures)}
+    expected = {
+        "loss/weak": sum(z_kd(untouched(pictures), teacher(pictures), tau) for tau in levels),
+        "loss/strong": sum(z_kd(untouched(strong), teacher(strong), tau) for tau in levels),
+        "loss/classes": sum(losses.class_correlation(**weak_pair, temperature=tau) for tau in levels),
+        "loss/batch": sum(losses.batch_correlation(**weak_pair, temperature=tau) for tau in levels),
+        "loss/labels": sum(torch.nn.functional.cross_entropy(untouched(view), split.targets) for view in (pictures, strong)),
+    }
+    assert {name: terms[name] for name in expected} == pytest.approx({name: value.item() for name, value in expected.items()}, rel=1e-12)
+    rows, classes = (share.item() for share in losses.shares_below_the_median(teacher(pictures)))
+    teacher_loss = rows * terms["loss/weak"] + terms["loss/strong"] + classes * terms["loss/classes"] + rows * terms["loss/batch"]
+    assert terms["loss/teacher"] == pytest.approx(teacher_loss, rel=1e-12)
+    assert terms["loss"] == pytest.approx(0.1 * terms["loss/labels"] + 9 * teacher_loss, rel=1e-12)

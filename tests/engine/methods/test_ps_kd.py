@@ -10,7 +10,7 @@ from engine.methods.ps_kd.method import entropy_of, mixed_targets, prediction_sh
 from engine.spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
 
-EXACT = {"bank_dtype": "float64", "weight_decay": 0.0, "nesterov": False}
+EXACT = {"bank_dtype": "float64", "weight_decay": 0.0, "nesterov": False, "learning_rate": 0.01}
 
 
 def new(settings: dict | None = None, **more):
@@ -148,7 +148,9 @@ def test_a_bank_that_already_holds_the_current_prediction_shrinks_the_gradient_t
 
 def test_targets_come_from_the_epoch_before_in_both_sources():
     split = data()
-    trained = {source: new({"target_source": source}, student=network(1), split=split, steps=6) for source in ("bank", "previous_checkpoint")}
+    trained = {
+        source: new({"target_source": source}, student=network(1), split=split, steps=6) for source in ("bank", "previous_checkpoint")
+    }
     after_one_epoch = network(1)
     train(new_method("supervised", {"weight_decay": 0.0}, student=after_one_epoch, split=split, steps=3))
 
@@ -201,14 +203,19 @@ def test_a_budget_that_ends_inside_an_epoch_is_refused():
     with pytest.raises(SpecError) as refused:
         RunSpec.parse({"method": "ps-kd", "task": "digits", "budget": {"steps": 50}})
 
-    assert str(refused.value) == "budget.steps: must be whole epochs of 19 steps, because the targets change between epochs; got 50, choose 38 or 57."
+    assert (
+        str(refused.value)
+        == "budget.steps: must be whole epochs of 19 steps, because the targets change between epochs; got 50, choose 38 or 57."
+    )
 
 
 def test_a_budget_shorter_than_an_epoch_is_refused_with_the_shortest_that_will_do():
     with pytest.raises(SpecError) as refused:
         RunSpec.parse({"method": "ps-kd", "task": "digits", "budget": {"steps": 5}, "task_options": {"train_limit": 400}})
 
-    assert str(refused.value) == "budget.steps: must be whole epochs of 7 steps, because the targets change between epochs; got 5, choose 7."
+    assert (
+        str(refused.value) == "budget.steps: must be whole epochs of 7 steps, because the targets change between epochs; got 5, choose 7."
+    )
 
 
 def test_whole_epochs_are_accepted_in_steps_and_in_epochs():

@@ -126,7 +126,9 @@ def test_a_step_adds_the_terms_with_their_weights_and_reports_them_without():
 def test_the_step_follows_the_closed_form_gradient_and_leaves_the_teacher_alone():
     split, teacher, student = data(), network(5), network(1)
     before_teacher, before = weights(teacher), student.weight.detach().clone()
-    method = new_method("vanilla-kd", {"ce_weight": 0.0, "kd_weight": 1.0, "learning_rate": 0.5}, student=student, teachers=(teacher,), split=split)
+    method = new_method(
+        "vanilla-kd", {"ce_weight": 0.0, "kd_weight": 1.0, "learning_rate": 0.5}, student=student, teachers=(teacher,), split=split
+    )
 
     one_step(method)
 

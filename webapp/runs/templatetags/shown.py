@@ -75,11 +75,12 @@ def pretty(value: Any) -> str:
 
 
 @register.filter
-def signed(value: float | None) -> str:
-    """A difference, with its sign: `+0.0120`."""
+def signed(value: float | None, name: str = "") -> str:
+    """A difference of a metric's values, with its sign: `+0.0120`; `=` for none."""
     if value is None:
         return ""
-    return ("+" if value >= 0 else "−") + (compact(abs(value)) if abs(value) >= 1000 else f"{abs(value):.4f}")
+    size = spread(abs(value), name) if name else f"{abs(value):.4f}"
+    return "=" if value == 0 else ("+" if value > 0 else "−") + size
 
 
 @register.simple_tag
@@ -111,3 +112,24 @@ def ago(moment: datetime) -> str:
         if seconds < limit:
             return f"{int(seconds // size)} {unit} ago" if unit else "just now"
     return f"{moment:%Y-%m-%d}"
+
+
+@register.filter
+def spread(value: float, name: str) -> str:
+    """A standard deviation in the style of its metric, without a sign."""
+    card = METRICS.get(name)
+    style = card.format.lstrip("+") if card else ".4g"
+    return compact(value) if style == ",.0f" else format(value, style)
+
+
+@register.filter
+def words(value: Any) -> str:
+    """A setting's value for people."""
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(words(one) for one in value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:12] + "…" if text.startswith("run:") else text

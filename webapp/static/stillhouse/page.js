@@ -83,3 +83,20 @@ async function write(text) {
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
+
+// Small things that are found by their data attributes.
+document.addEventListener("click", (event) => {
+  const toggle = event.target.closest("[data-toggle]");
+  if (toggle) {
+    const part = document.getElementById(toggle.dataset.toggle);
+    part.hidden = !part.hidden;
+    toggle.setAttribute("aria-expanded", String(!part.hidden));
+    toggle.textContent = part.hidden ? toggle.textContent.replace("Hide", "Show") : toggle.textContent.replace("Show", "Hide");
+  }
+  const opener = event.target.closest("[data-open]");
+  if (opener) document.getElementById(opener.dataset.open).showModal();
+  if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
+});
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
+});

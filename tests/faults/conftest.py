@@ -1,0 +1,49 @@
+"""What the fault tests share: short leases, and programs that are stopped when the test ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests import processes
+from tests.processes import Program
+from tests.waiting import wait_for
+
+Start = Callable[[Program], Program]
+
+
+@pytest.fixture
+def environment(process_environment: dict[str, str]) -> dict[str, str]:
+    """Seconds, not minutes, until a loss is noticed."""
+    return process_environment | {
+        "STILLHOUSE_LEASE_SECONDS": "3",
+        "STILLHOUSE_SILENT_SECONDS": "1.5",
+        "STILLHOUSE_HEARTBEAT_SECONDS": "0.3",
+        "STILLHOUSE_WATCHDOG_SECONDS": "0.5",
+    }
+
+
+@pytest.fixture
+def start(transactional_db: None) -> Iterator[Start]:
+    """Keeps a program until the test ends, and then stops it: before the database is emptied."""
+    with ExitStack() as programs:
+        yield programs.enter_context
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str], start: Start) -> Callable[..., Program]:
+    """Starts a worker, and returns when it listens."""
+
+    def begin(slots: int = 2, *, wait: bool = True) -> Program:
+        worker = start(processes.worker(environment, slots=slots))
+        if wait:
+            wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=60, what="the worker to listen")
+            assert worker.is_running(), worker.output
+        return worker
+
+    return begin
+
+
+@pytest.fixture
+def start_beat(environment: dict[str, str], start: Start) -> Callable[[], Program]:
+    return lambda: start(processes.beat(environment))

@@ -1,0 +1,40 @@
+"""What a run must come to, whatever happened to it: the same spec, trained by the engine alone, with nothing around it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from django.conf import settings
+
+from engine.events import Event, Metrics
+from engine.runner import execute
+from engine.spec import RunSpec
+from tests.runs import history_of
+from webapp.runs.models import Artifact, Run, State
+
+
+class Undisturbed:
+    """The reference of one spec: `weights` are the bytes of the student's file, `history` the steps and values of each series."""
+
+    def __init__(self, spec: dict[str, Any], folder: Path) -> None:
+        torch.set_num_threads(1)
+        events: list[Event] = []
+        outcome = execute(RunSpec.parse(spec), events.append, folder)
+        assert outcome.status == "succeeded", outcome
+        self.weights = (folder / "student" / "model.safetensors").read_bytes()
+        self.history: dict[str, dict[int, float]] = {}
+        for event in events:
+            if isinstance(event, Metrics):
+                for name, value in event.values.items():
+                    self.history.setdefault(name, {})[event.step] = float(value)
+
+    def check(self, run: Run) -> None:
+        """Fails unless the run succeeded, its history has every step once with the same values, and its weights are equal bit for bit."""
+        assert run.state == State.SUCCEEDED, (run.state, run.reason)
+        for name, (steps, values) in history_of(run.pk).items():
+            expected = self.history[name]
+            assert steps == list(expected), name
+            assert name.endswith("latency_ms") or values == list(expected.values()), name
+        assert set(history_of(run.pk)) == set(self.history)
+        student = Artifact.objects.get(run=run, attempt=run.attempt, kind="model")
+        assert (Path(settings.STORE) / student.path / "model.safetensors").read_bytes() == self.weights

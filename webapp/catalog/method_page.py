@@ -1,0 +1,82 @@
+"""A method's README as safe HTML, with its equations as MathML, and its settings as rows of a table."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import latex2mathml.converter
+import markdown
+import nh3
+
+# Code comes first, so that a dollar sign in it is no formula.
+CODE_OR_MATH = re.compile(
+    r"(?P<code>^```.*?^```|`[^`\n]+`)|\$\$(?P<block>.+?)\$\$|(?<![\\\w])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)",
+    re.DOTALL | re.MULTILINE,
+)
+EXTENSIONS = ["tables", "fenced_code", "sane_lists"]
+TAGS = nh3.ALLOWED_TAGS - {"img", "map", "area"}
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting as the method's page shows it."""
+
+    name: str
+    kind: str
+    default: str
+    description: str
+
+
+@lru_cache(maxsize=256)
+def as_html(text: str) -> str:
+    """Markdown, of which nothing that could run is kept. `$…$` and `$$…$$` become MathML; what is not valid LaTeX is shown as it is written."""
+    formulas: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        if found["code"] is not None:
+            return found["code"]
+        formulas.append(_mathml(found["block"] or found["inline"], block=found["block"] is not None))
+        # Digits between two rare letters: no part of Markdown's or HTML's syntax, and not in anyone's text.
+        return f"⟦{len(formulas) - 1}⟧"
+
+    html = markdown.markdown(CODE_OR_MATH.sub(keep, text), extensions=EXTENSIONS, output_format="html")
+    safe = nh3.clean(html, tags=TAGS, link_rel="noopener noreferrer")
+    return re.sub(r"⟦(\d+)⟧", lambda found: formulas[int(found[1])] if int(found[1]) < len(formulas) else found[0], safe)
+
+
+def settings_of(schema: Mapping[str, Any]) -> list[SettingRow]:
+    """The rows of a settings schema, in the order of their declaration."""
+    return [
+        SettingRow(name, _kind(one), "–" if one.get("default") is None else _plain(one["default"]), one.get("description", ""))
+        for name, one in schema.get("properties", {}).items()
+    ]
+
+
+def _mathml(latex: str, *, block: bool) -> str:
+    """MathML made by latex2mathml, which escapes all text; the source, escaped, where it can't be read."""
+    try:
+        return latex2mathml.converter.convert(latex.strip(), display="block" if block else "inline")
+    except Exception:  # The library raises many kinds for what it can't parse, down to IndexError.
+        return f"<code>{nh3.clean_text(latex)}</code>"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    options = schema.get("anyOf")
+    if options:
+        return " or ".join(_kind(one) for one in options if one.get("type") != "null") + ", or empty"
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    names = {"integer": "whole number", "number": "number", "boolean": "yes or no", "string": "text", "array": "list"}
+    limits = [f"{sign} {_plain(schema[key])}" for key, sign in LIMITS if key in schema and abs(schema[key]) < 1e5]
+    return " ".join([names.get(schema.get("type", ""), schema.get("type", "any")), *limits])
+
+
+LIMITS = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value) if value != [] else "empty"

@@ -1,0 +1,163 @@
+"""A comparison as its page shows it: columns with their addresses, which rows come first, and the pictures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from engine.metrics.cards import METRICS
+from webapp.figures.curves import SHOWN, Line, panels_of, training_curves
+from webapp.figures.figure import Figure
+from webapp.figures.palette import slot_of, styles_of
+from webapp.figures.pareto import Candidate, pareto
+from webapp.figures.reliability import Bin, Reliability, reliability_diagram
+from webapp.runs import curves
+from webapp.runs.compare import Column, Comparison, ConfigRow, MetricRow
+from webapp.runs.evaluations import bins_of
+
+MAIN = (
+    "accuracy",
+    "nll",
+    "ece",
+    "brier",
+    "agreement",
+    "gap_closed",
+    "scaled_nll",
+    "scaled_ece",
+    "aurc",
+    "parameters",
+    "flops",
+    "latency_ms",
+)
+"""Rows that are always shown; the others unfold."""
+
+CURVE_POINTS = 600
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column: `pin` is the run that becomes the baseline by a click, `rest` the runs that stay when the column is removed."""
+
+    label: str
+    slot: int
+    dash: str
+    runs: tuple[tuple[UUID, str, int, str], ...]
+    pin: UUID
+    is_baseline: bool
+    rest: str
+    n: int
+
+
+def heads_of(comparison: Comparison) -> list[Head]:
+    everything = [run_id for column in comparison.columns for run_id in column.run_ids]
+    return [
+        Head(
+            label=column.label,
+            slot=slot_of(column.run_ids[0]),
+            dash=dash,
+            runs=tuple((one.run.pk, one.run.name, one.run.seed, one.run.state) for one in column.entries),
+            pin=column.run_ids[0],
+            is_baseline=column.is_baseline,
+            rest=",".join(str(run_id) for run_id in everything if run_id not in column.run_ids),
+            n=column.n,
+        )
+        for column, (_, dash) in zip(comparison.columns, _styles(comparison), strict=True)
+    ]
+
+
+def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]]:
+    """(main, more): those that decide first, in the order of MAIN."""
+    by_id = {row.card.id: row for row in comparison.rows}
+    return [by_id[name] for name in MAIN if name in by_id], [row for row in comparison.rows if row.card.id not in MAIN]
+
+
+def split_config(comparison: Comparison) -> tuple[list[ConfigRow], list[ConfigRow]]:
+    """(main, more): fields that all columns have first; what only some methods have unfolds. Method and models come before settings."""
+    first = ("method", "student", "task", "teachers", "budget")
+    ordered = sorted(comparison.config, key=lambda row: next((i for i, name in enumerate(first) if row.path.startswith(name)), len(first)))
+    main = [row for row in ordered if row.path.startswith(first) or None not in row.values]
+    return main, [row for row in ordered if row not in main]
+
+
+def figures_of(comparison: Comparison) -> dict[str, Figure]:
+    """Overlaid reliability diagrams, and accuracy against what it costs, where there is enough to draw."""
+    styles = _styles(comparison)
+    figures: dict[str, Figure] = {}
+    models = [
+        Reliability(column.label, merged_bins(column.reliability), color, dash)
+        for column, (color, dash) in zip(comparison.columns, styles, strict=True)
+        if column.reliability
+    ]
+    if models:
+        figures["reliability"] = reliability_diagram(
+            models, title="Reliability" + (", seeds pooled" if any(c.n > 1 for c in comparison.columns) else "")
+        )
+    for cost in ("parameters", "latency_ms"):
+        candidates = _candidates(comparison, cost, styles)
+        if len({one.cost for one in candidates}) > 1:
+            card = METRICS[cost]
+            figures[f"pareto_{cost}"] = pareto(candidates, cost=card.title, cost_unit=card.unit, quality=METRICS["accuracy"].title)
+    return figures
+
+
+def curve_figures(comparison: Comparison, *, series: Sequence[str] = SHOWN) -> list[dict[str, Any]]:
+    """A panel for each series with one line a run. Runs of one column share its color."""
+    run_ids = [run_id for column in comparison.columns for run_id in column.run_ids]
+    found = curves.overlay(run_ids, series=list(series), points=CURVE_POINTS)
+    panels = [panel for panel in panels_of(series, METRICS) if any(name in found[run_id] for run_id in run_ids for name in panel.series)]
+    figures = []
+    for panel in panels:
+        for name in panel.series:
+            lines = [
+                line
+                for column, style in zip(comparison.columns, _styles(comparison), strict=True)
+                for line in _lines(column, style, found, name)
+            ]
+            title = panel.title if len(panel.series) == 1 and panel.id != "loss" else name
+            y = panel.y if len(panel.series) == 1 or panel.id == "loss" else name
+            figures.append({"id": name, "better": panel.better, "figure": training_curves(lines, title=title, y=y)})
+    return figures
+
+
+def merged_bins(tables: Sequence[Mapping[str, Any]]) -> list[Bin]:
+    """The bins of several runs as if their examples were one set. All tables must have the same edges; others than the first's are left out."""
+    every = [bins_of(table) for table in tables]
+    edges = [(b.low, b.high) for b in every[0]]
+    alike = [bins for bins in every if [(b.low, b.high) for b in bins] == edges]
+    return [_merged(list(column)) for column in zip(*alike, strict=True)]
+
+
+def _merged(bins: Sequence[Bin]) -> Bin:
+    count = sum(b.count for b in bins)
+    confidence = sum(b.count * b.confidence for b in bins if b.confidence is not None)
+    accuracy = sum(b.count * b.accuracy for b in bins if b.accuracy is not None)
+    return Bin(bins[0].low, bins[0].high, count, confidence / count if count else None, accuracy / count if count else None)
+
+
+def _styles(comparison: Comparison) -> list[tuple[str, str]]:
+    return styles_of([column.run_ids[0] for column in comparison.columns])
+
+
+def _candidates(comparison: Comparison, cost: str, styles: Sequence[tuple[str, str]]) -> list[Candidate]:
+    rows = {row.card.id: row.cells for row in comparison.rows}
+    if cost not in rows or "accuracy" not in rows:
+        return []
+    return [
+        Candidate(column.label, price.mean, quality.mean, color, quality.std, column.is_baseline)
+        for column, price, quality, (color, _) in zip(comparison.columns, rows[cost], rows["accuracy"], styles, strict=True)
+        if price.mean is not None and quality.mean is not None
+    ]
+
+
+def _lines(column: Column, style: tuple[str, str], found: Mapping[UUID, Mapping[str, curves.Curve]], name: str) -> list[Line]:
+    color, dash = style
+    lines = []
+    for entry in column.entries:
+        curve = found[entry.run.pk].get(name)
+        if curve is None:
+            continue
+        label = column.label if column.n == 1 else f"{column.label} · seed {entry.run.seed}"
+        values = [value if math.isfinite(value) else None for value in curve.values.tolist()]
+        lines.append(Line(label, curve.steps.tolist(), values, color, dash, series=name, run=str(entry.run.pk)))
+    return lines

@@ -1,0 +1,171 @@
+// A run's page while it is open: curves that grow, progress, log lines, evaluations, all from one stream of server-sent events.
+
+import { draw, styled } from "./charts.js";
+import { onChange, options } from "./chart_tools.js";
+import { announce } from "./page.js";
+
+const page = document.getElementById("run");
+const grid = document.getElementById("curves");
+const more = document.getElementById("more-curves");
+const live = document.getElementById("live-state");
+const log = document.getElementById("log");
+const baseline = document.getElementById("with-baseline");
+
+const MOST_POINTS = 6000; // Beyond this the server thins the curves out again.
+
+let panels = new Map(); // id → { id, shown, better, figure, element }
+let traces = new Map(); // series → { panel, trace } of this run, not of its baseline
+let word = page.dataset.word;
+let waiting = null;
+
+async function load() {
+  const query = new URLSearchParams({ width: String(Math.round(grid.clientWidth / 2)) });
+  if (baseline?.checked) query.set("baseline", "1");
+  const response = await fetch(`${page.dataset.curves}?${query}`, { headers: { accept: "application/json" } });
+  if (!response.ok) throw new Error(`The curves could not be read: ${response.status}.`);
+  const { mark, panels: found } = await response.json();
+  const old = panels;
+  panels = new Map();
+  traces = new Map();
+  for (const panel of found) {
+    panel.element = old.get(panel.id)?.element ?? place(panel);
+    panels.set(panel.id, panel);
+    for (const trace of panel.figure.data) if (!trace.meta.reference) traces.set(trace.meta.series, { panel, trace });
+    redraw(panel);
+  }
+  const folded = found.filter((panel) => !panel.shown).length;
+  more.hidden = !folded;
+  document.getElementById("more-count").textContent = folded;
+  document.getElementById("no-curves").hidden = found.length > 0;
+  return mark;
+}
+
+function place(panel) {
+  const element = document.createElement("div");
+  element.className = "chart";
+  element.dataset.panel = panel.id;
+  (panel.shown ? grid : more.querySelector(".chart-grid")).append(element);
+  return element;
+}
+
+function redraw(panel) {
+  panel.element.dataset.points = Math.max(0, ...panel.figure.data.map((trace) => trace.x.length));
+  draw(panel.element, styled(panel, options()));
+}
+
+/** Puts points into a curve by step. They mostly come at its end; where they overlap it, the newer ones count. */
+function merge(trace, steps, values) {
+  const from = lowerBound(trace.x, steps[0]);
+  if (from === trace.x.length) {
+    for (let i = 0; i < steps.length; i++) trace.x.push(steps[i]), trace.y.push(values[i]);
+    return;
+  }
+  const merged = new Map();
+  for (let i = from; i < trace.x.length; i++) merged.set(trace.x[i], trace.y[i]);
+  for (let i = 0; i < steps.length; i++) merged.set(steps[i], values[i]);
+  const ordered = [...merged].sort((a, b) => a[0] - b[0]);
+  trace.x.length = trace.y.length = from;
+  for (const [step, value] of ordered) trace.x.push(step), trace.y.push(value);
+}
+
+function lowerBound(sorted, value) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function cut(step) {
+  for (const { trace } of traces.values()) {
+    const end = lowerBound(trace.x, step + 1);
+    trace.x.length = trace.y.length = end;
+  }
+}
+
+function onPoints({ series, cut_after: cutAfter }) {
+  const changed = new Set();
+  if (cutAfter !== null) {
+    cut(cutAfter);
+    panels.forEach((panel) => changed.add(panel));
+  }
+  let again = false;
+  for (const [name, [steps, values]] of Object.entries(series)) {
+    const known = traces.get(name);
+    if (!known || known.trace.x.length > MOST_POINTS) {
+      again = true;
+      continue;
+    }
+    merge(known.trace, steps, values);
+    if (known.trace.x.length > 60) known.trace.mode = "lines";
+    changed.add(known.panel);
+  }
+  changed.forEach(redraw);
+  if (again) reload();
+}
+
+/** At most one at a time: a first batch may bring many new series. */
+function reload() {
+  waiting ??= load().finally(() => (waiting = null));
+}
+
+function onStatus({ html, word: now }) {
+  document.getElementById("progress").innerHTML = html;
+  if (now === word) return;
+  word = now;
+  announce(`The run is ${now}.`);
+  document.title = document.title.replace(/·[^·]+· Stillhouse$/, `· ${now} · Stillhouse`);
+  refresh("run-header", "activity");
+}
+
+function refresh(...ids) {
+  for (const id of ids) htmx.trigger(`#${id}`, "refresh");
+}
+
+function onLog({ html }) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  log.insertAdjacentHTML("beforeend", html);
+  while (log.childElementCount > 500) log.firstElementChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function show(state, text) {
+  live.hidden = !text;
+  live.className = `live-dot ${state}`;
+  live.textContent = text;
+}
+
+function listen(mark) {
+  const events = new EventSource(`${page.dataset.events}?after=${encodeURIComponent(mark)}`);
+  const on = (name, handler) => events.addEventListener(name, (event) => handler(JSON.parse(event.data)));
+  on("points", onPoints);
+  on("status", onStatus);
+  on("log", onLog);
+  on("evaluation", () => refresh("evaluations"));
+  on("end", () => {
+    events.close();
+    show("", "");
+    refresh("run-header", "evaluations", "activity");
+  });
+  events.onopen = () => show("on", "live");
+  // The browser comes back by itself, and says what it has seen; only a refusal ends the stream.
+  events.onerror = () => show("off", events.readyState === EventSource.CLOSED ? "not live: reload the page" : "reconnecting…");
+  addEventListener("pagehide", () => events.close(), { once: true });
+}
+
+async function start() {
+  try {
+    const mark = await load();
+    if (page.dataset.ended !== "yes") listen(mark);
+  } catch (error) {
+    show("off", error.message);
+  }
+}
+
+log.scrollTop = log.scrollHeight;
+onChange(() => panels.forEach(redraw));
+baseline?.addEventListener("change", reload);
+start();

@@ -1,0 +1,54 @@
+// The table of runs: which are selected for a comparison (kept over pages and filters), and an address that holds the columns too.
+
+const bar = document.getElementById("selection");
+const key = `stillhouse.selected.${bar.dataset.project}`;
+const LEAST = 2;
+const MOST = 20;
+
+let selected = new Set(JSON.parse(sessionStorage.getItem(key) ?? "[]"));
+
+const boxes = () => [...document.querySelectorAll("[data-pick]")];
+
+function show() {
+  sessionStorage.setItem(key, JSON.stringify([...selected]));
+  for (const box of boxes()) {
+    box.checked = selected.has(box.value);
+    box.closest("tr").classList.toggle("picked", box.checked);
+  }
+  const all = document.getElementById("pick-all");
+  const here = boxes().filter((box) => box.checked).length;
+  if (all) {
+    all.checked = here > 0 && here === boxes().length;
+    all.indeterminate = here > 0 && !all.checked;
+  }
+  bar.hidden = selected.size === 0;
+  document.getElementById("selection-count").textContent =
+    selected.size < LEAST ? "1 run selected: pick another one to compare" : selected.size > MOST ? `${selected.size} runs selected: at most ${MOST} can be compared` : `${selected.size} runs selected`;
+  document.getElementById("compare-button").disabled = selected.size < LEAST || selected.size > MOST;
+}
+
+function fullAddress() {
+  const table = document.getElementById("runs-table");
+  if (!table) return;
+  const address = new URL(location.href);
+  address.searchParams.delete("remember");
+  if (!address.searchParams.has("columns") || address.searchParams.getAll("columns").length > 1) address.searchParams.set("columns", table.dataset.columns);
+  history.replaceState(history.state, "", address);
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "pick-all") boxes().forEach((box) => (event.target.checked ? selected.add(box.value) : selected.delete(box.value)));
+  else if (event.target.matches("[data-pick]")) event.target.checked ? selected.add(event.target.value) : selected.delete(event.target.value);
+  else return;
+  show();
+});
+document.getElementById("clear-selection").addEventListener("click", () => {
+  selected = new Set();
+  show();
+});
+document.getElementById("compare-button").addEventListener("click", () => (location.href = `${bar.dataset.compare}?runs=${[...selected].join(",")}`));
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id === "runs-page") show();
+});
+show();
+fullAddress();
