@@ -20,7 +20,7 @@ Kind = Literal["classifier", "encoder", "causal-lm", "denoiser", "generator", "d
 class StrictModel(BaseModel):
     """A pydantic model that refuses unknown fields and does not turn "3" into 3 behind the user's back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class MethodSettings(StrictModel):

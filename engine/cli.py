@@ -14,6 +14,7 @@ from rich.table import Table
 from engine import catalog
 from engine.errors import EngineError, SpecError
 
+WIDE = 240  # a line is not cut to the terminal: it may be read by another program
 SUCCEEDED, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    table = Table("id", "family", "title", "teachers", "paper", box=None)
+    table = _table("id", "family", "title", "teachers", "paper")
     for card in catalog.methods().values():
         needs = card.teachers
         count = (
@@ -85,16 +86,23 @@ def _methods(options: argparse.Namespace) -> int:
             else f"{needs.at_least} to {needs.at_most or 'any'}"
         )
         table.add_row(card.id, card.family, card.title, count, card.paper)
-    Console().print(table)
+    Console(width=WIDE).print(table)
     return SUCCEEDED
 
 
 def _tasks(options: argparse.Namespace) -> int:
-    table = Table("id", "kind", "title", "training rows", "architectures", box=None)
+    table = _table("id", "kind", "title", "training rows", "architectures")
     for card in catalog.tasks().values():
         table.add_row(card.id, card.kind, card.title, f"{card.train_rows}", ", ".join(card.architectures))
-    Console().print(table)
+    Console(width=WIDE).print(table)
     return SUCCEEDED
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
 
 
 def _evidence(options: argparse.Namespace) -> int:

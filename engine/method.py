@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map
 
 from engine.cards import MethodCard, MethodSettings, TrainingSettings
 from engine.errors import StateError
@@ -48,8 +47,18 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> "Batch":
         """The rows from `start` up to but without `stop`, as views."""
-        inputs, targets = tree_map(lambda rows: rows[start:stop], (self.inputs, self.targets))
-        return Batch(inputs, targets, self.index[start:stop])
+        return Batch(_rows(self.inputs, start, stop), _rows(self.targets, start, stop), self.index[start:stop])
+
+
+def _rows(value: Any, start: int, stop: int) -> Any:
+    match value:
+        case None:
+            return None
+        case dict():
+            return {key: _rows(item, start, stop) for key, item in value.items()}
+        case tuple():
+            return tuple(_rows(item, start, stop) for item in value)
+    return value[start:stop]
 
 
 BatchSource = Callable[[int, torch.Generator], Batch]
@@ -173,6 +182,7 @@ class Method:
 
     @property
     def task(self) -> "Task":
+        """The task, with its splits in memory on the run's device."""
         return self._around.task
 
     @property
@@ -182,19 +192,23 @@ class Method:
 
     @property
     def teacher(self) -> nn.Module:
+        """The one teacher of a method that takes one."""
         assert len(self.teachers) == 1, f"{self.card.id} asked for the one teacher but has {len(self.teachers)}"
         return self.teachers[0]
 
     @property
     def budget(self) -> Length:
+        """How many steps the run may make."""
         return self._around.budget
 
     @property
     def position(self) -> Position:
+        """Where the run is; it moves by itself."""
         return self._around.position
 
     @property
     def device(self) -> torch.device:
+        """Where the run's tensors are."""
         return self._around.device
 
     @property

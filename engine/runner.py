@@ -227,7 +227,7 @@ class _Run:
                 readings.read()
                 self.judge.watch(position.step)
             if cadence.checkpoint is not None:
-                if position.step % cadence.checkpoint == 0:
+                if position.step % cadence.checkpoint == 0 and position.phase_step < phase.steps:  # the end of a phase brings its own
                     self._save(phase, wait=True)
             elif now - self.checkpoint_clock >= CHECKPOINT_SECONDS and not self.writer.busy:
                 self._save(phase, wait=False)

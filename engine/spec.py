@@ -68,7 +68,8 @@ class Budget(StrictModel):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
+            given = "neither" if self.steps is None else f"steps={self.steps} and epochs={self.epochs}"
+            raise ValueError(f"must have either steps or epochs; got {given}")
         return self
 
 
@@ -283,10 +284,16 @@ def _sentence(detail: ErrorDetails) -> str:
     given = detail["input"]
     if detail["type"] in SENTENCES:
         length = len(given) if isinstance(given, str) else 0
-        return SENTENCES[detail["type"]].format(given=f"{given!r:.80}", length=length, **detail.get("ctx", {}))
+        bounds = {name: _plain(bound) for name, bound in detail.get("ctx", {}).items()}
+        return SENTENCES[detail["type"]].format(given=f"{given!r:.80}", length=length, **bounds)
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"]).rstrip(".") + "."
     return f"{detail['msg'][0].lower()}{detail['msg'][1:].rstrip('.')}; got {given!r:.80}."
+
+
+def _plain(bound: Any) -> Any:
+    """A bound as a person writes it: 0, not 0.0."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 WHOLE, NUMBER, TRUTH = ("must be a whole number; got {given}.", "must be a number; got {given}.", "must be true or false; got {given}.")

@@ -1,8 +1,57 @@
 """The web server's entry point: `uvicorn webapp.asgi:application`."""
 
+import json
 import os
 
-from django.core.asgi import get_asgi_application
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
-application = get_asgi_application()
+
+from django.core.asgi import get_asgi_application  # noqa: E402  the settings' name comes first
+
+_django = get_asgi_application()
+
+from django.conf import settings  # noqa: E402
+
+from webapp.api.body import too_large  # noqa: E402
+
+
+class BodyLimit:
+    """Ends a request whose body is over the limit, before Django has written it to disk, also where no Content-Length says how long it is."""
+
+    def __init__(self, app: ASGI3Application, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.limit:
+            await _refuse(send)
+            return
+        got, is_over = 0, False
+
+        async def receive_within() -> ASGIReceiveEvent:
+            nonlocal got, is_over
+            message = await receive()
+            if message["type"] == "http.request":
+                got += len(message["body"])
+                if got > self.limit:
+                    is_over = True
+                    return {"type": "http.disconnect"}  # so Django gives up without an answer of its own
+            return message
+
+        await self.app(scope, receive_within, send)
+        if is_over:
+            await _refuse(send)
+
+
+async def _refuse(send: ASGISendCallable) -> None:
+    body = json.dumps({"detail": too_large()}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+application = BodyLimit(_django, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

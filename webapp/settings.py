@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import django_stubs_ext
-from csp.constants import NONCE, NONE, SELF, UNSAFE_INLINE
+from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp import servers
@@ -35,6 +35,8 @@ DEBUG = _flag("STILLHOUSE_DEBUG", True)
 SECRET_KEY = os.environ.get("STILLHOUSE_SECRET_KEY", DEFAULT_SECRET)
 if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
     raise ImproperlyConfigured("STILLHOUSE_DEBUG is off, so STILLHOUSE_SECRET_KEY must be set to a long random text of your own.")
+if not DEBUG and len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured(f"STILLHOUSE_SECRET_KEY must have at least 32 characters; got {len(SECRET_KEY)}.")
 
 ALLOWED_HOSTS = _list("STILLHOUSE_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = _list("STILLHOUSE_ORIGINS")
@@ -153,12 +155,12 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("STILLHOUSE_BEHIND_PROXY", False) else None
 
-# Everything from here, and no inline script without the request's nonce. Plotly sets style attributes, so inline styles are allowed.
+# Everything from here, and nothing inline without the request's nonce. Plotly gets its style elements from the page (figures/plotly.py).
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF, NONCE],
-        "style-src": [SELF, UNSAFE_INLINE],
+        "style-src": [SELF, NONCE],
         "img-src": [SELF, "data:", "blob:"],
         "object-src": [NONE],
         "base-uri": [NONE],

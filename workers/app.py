@@ -56,8 +56,8 @@ app.conf.update(
 )
 
 
-@worker_init.connect  # type: ignore[misc]
-@beat_init.connect  # type: ignore[misc]
+@worker_init.connect
+@beat_init.connect
 def _ensure_servers(**_: Any) -> None:
     """The embedded servers, where no others are named."""
     servers.ensure()

@@ -51,6 +51,10 @@ def main(pipe: Connection, order_json: str) -> None:
     _leave(0)
 
 
+def nothing() -> None:
+    """What the first process of a worker does: when it has been done, the forkserver is warm."""
+
+
 class Voice:
     """Sends events to the shepherd, in batches, from a thread of its own."""
 

@@ -53,7 +53,7 @@ class Pool:
 
     def __init__(self, *, cpu_slots: int, gpus: tuple[Gpu, ...], cores: int) -> None:
         self.size = cpu_slots + len(gpus)
-        self.kinds: tuple[DeviceKind, ...] = (*(("cpu",) if cpu_slots else ()), *(("cuda",) if gpus else ()))  # type: ignore[assignment]
+        self.kinds: tuple[DeviceKind, ...] = (*(("cpu",) if cpu_slots else ()), *(("cuda",) if gpus else ()))
         self._threads = max(1, cores // max(1, self.size))
         self._free_slots = cpu_slots
         self._free_gpus = list(gpus)

@@ -161,8 +161,8 @@ class History:
         if known.points <= STORED_ABOVE:
             return
         late = known.stored_step is not None and bool(steps[0] <= known.stored_step)
-        if known.envelope is not None:
-            known.envelope = known.envelope.extended(steps, values)
+        if known.envelope is not None or known.points == len(steps):
+            known.envelope = (known.envelope or Envelope.empty()).extended(steps, values)
         if late or known.points - known.stored_points >= max(TAIL, known.points // 16):
             self._store(known)
 

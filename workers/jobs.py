@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 from celery.signals import worker_init, worker_shutting_down
-from django.db import connection
 
 from webapp.runs import bell, lifecycle
 from workers import launcher, shepherd, watchdog
@@ -16,20 +15,24 @@ from workers.devices import POOL
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 """How this worker signs: attempts and history name it."""
 
+PASS_ON = 16
+"""How many full workers may pass a ring on before it is left to the watchdog's next one."""
+
 _leaving = threading.Event()
 
 
-@app.task(name=bell.DOORBELL)  # type: ignore[misc]
-def answer_the_doorbell(device_kind: str) -> None:
+@app.task(name=bell.DOORBELL)
+def answer_the_doorbell(device_kind: bell.DeviceKind, passed_on: int = 0) -> None:
     """Claims and runs the best run that fits this worker, and then the next, until nothing fits.
 
-    The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing.
+    The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing. Redis hands a message
+    to one worker, which may be full while another is idle: then it rings again, and Redis serves whoever has listened longest.
     """
     while not _leaving.is_set():
         with POOL.choosing() as free:
             claim = lifecycle.claim_next(worker=WORKER, kinds=POOL.kinds, free=free)
             if claim is None:
-                return
+                break
             share = POOL.take(claim.device_kind, claim.device_count)
         try:
             if POOL.has_room():
@@ -37,21 +40,22 @@ def answer_the_doorbell(device_kind: str) -> None:
             shepherd.tend(claim, share, leaving=_leaving)
         finally:
             POOL.give_back(share)
-            connection.close()
+    if passed_on < PASS_ON and lifecycle.something_waits(device_kind):
+        bell.ring(device_kind, passed_on=passed_on + 1)
 
 
-@app.task(name=WATCHDOG)  # type: ignore[misc]
+@app.task(name=WATCHDOG)
 def keep_watch() -> None:
     """See watchdog.py."""
     watchdog.look_around()
 
 
-@worker_init.connect  # type: ignore[misc]
+@worker_init.connect
 def _warm_up(**_: Any) -> None:
     launcher.warm()
 
 
-@worker_shutting_down.connect  # type: ignore[misc]
+@worker_shutting_down.connect
 def _leave(**_: Any) -> None:
     """A warm shutdown (SIGTERM): runs are stopped with a checkpoint and go back into the queue, each by its own heart."""
     _leaving.set()

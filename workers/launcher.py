@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +92,8 @@ class Child:
 
 
 def warm() -> None:
-    """Starts the forkserver, so that the first run does not wait for torch's import."""
-    forkserver.ensure_running()
+    """Starts the forkserver and waits until it forks, so that no run waits for torch's import."""
+    with _BOOKKEEPING:
+        first = _CONTEXT.Process(target=child.nothing, daemon=True)
+        first.start()
+        first.join()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -33,16 +34,13 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
 
     Never raises: whatever happens is written down as the attempt's end, or, without the lease, into the worker's own log.
     """
+    child: Child | None = None
+    heart = Heart(claim, leaving)
+    heart.start()
     try:
         child = _launch(claim, share)
-    except Exception as error:
-        logger.exception("The child of run %s could not be started", claim.run_id)
-        _report_crash(claim, f"Its process could not be started: {error}", "")
-        return
-    heart = Heart(claim, child, leaving)
-    try:
-        heart.start()
-        _persist(lambda: lifecycle.started(claim.token, pid=child.pid, device=share.name), heart)
+        heart.protect(child)
+        _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heart)
         sink = Sink(claim)
         _carry(child, sink, heart)
         code = child.end()
@@ -50,12 +48,12 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
     except LeaseLost as error:
         logger.warning("%s: its child is killed, nothing more is written.", error)
     except Exception as error:
-        logger.exception("Carrying run %s failed", claim.run_id)
-        child.kill()
-        _report_crash(claim, f"Its events could not be written: {error}", child.last_lines())
+        logger.exception("Run %s could not be carried on", claim.run_id)
+        _report_crash(claim, f"Its worker could not carry it on: {error}", child.last_lines() if child else "")
     finally:
-        child.kill()
-        child.end()
+        if child is not None:
+            child.kill()
+            child.end()
         heart.stop()
 
 
@@ -129,13 +127,19 @@ def _cause(code: int) -> str:
 class Heart(threading.Thread):
     """Renews the lease, and brings stop requests to the child. Kills the child when the lease is lost."""
 
-    def __init__(self, claim: Claim, child: Child, leaving: threading.Event) -> None:
+    def __init__(self, claim: Claim, leaving: threading.Event) -> None:
         super().__init__(daemon=True, name=f"heart-{claim.run_id}")
-        self._token, self._child, self._leaving = claim.token, child, leaving
+        self._token, self._leaving = claim.token, leaving
+        self._child: Child | None = None
         self._done, self._lost = threading.Event(), threading.Event()
 
+    def protect(self, child: Child) -> None:
+        """From now on the child gets the orders, and dies with the lease."""
+        self._child = child
+        self.check()
+
     def check(self) -> None:
-        """Raises LeaseLost when it is."""
+        """Raises LeaseLost when it is lost."""
         if self._lost.is_set():
             raise LeaseLost(f"attempt {self._token.attempt} no longer holds run {self._token.run_id}")
 
@@ -157,10 +161,11 @@ class Heart(threading.Thread):
         except LeaseLost:
             self._lost.set()
             self._done.set()
-            self._child.kill()
+            if self._child is not None:
+                self._child.kill()
         except DatabaseError as error:
             logger.warning("No heartbeat for run %s: %s", self._token.run_id, str(error).strip())
             connection.close()
         else:
-            if orders.stop or self._leaving.is_set():
+            if self._child is not None and (orders.stop or self._leaving.is_set()):
                 self._child.stop()

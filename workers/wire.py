@@ -120,4 +120,4 @@ def _numbers(values: list[Any]) -> NDArray[np.float64]:
     if len({tensor.device for tensor in tensors}) > 1:
         return np.array([float(tensor) for tensor in tensors], np.float64)
     flat = torch.stack([tensor.detach().reshape(()) for tensor in tensors])
-    return flat.to(torch.float64).cpu().numpy()  # type: ignore[no-any-return]
+    return flat.to(torch.float64).cpu().numpy()

@@ -87,26 +87,6 @@ def brier_residual(report: dict[str, Any]) -> float:
     return float(brier - (report["brier_reliability"] - report["brier_resolution"] + report["brier_uncertainty"]))
 
 
-def warnings_of(report: dict[str, Any], confidence: Rows | None = None) -> list[str]:
-    """What makes a report's numbers untrustworthy, a sentence each. `confidence` (N,), when given, is searched for saturation."""
-    found = []
-    total = report["ece"] * report["n"]
-    thin = [
-        index
-        for index, entry in enumerate(report["reliability_diagram"])
-        if 0 < entry["count"] < 10 and entry["count"] * abs(entry["acc"] - entry["conf"]) > 0.05 * total
-    ]
-    if thin:
-        found.append(f"Bins {', '.join(map(str, thin))} carry more than 5 % of the ECE with fewer than 10 rows each.")
-    if report["accuracy"] in (0.0, 1.0):
-        found.append(f"All rows are {'right' if report['accuracy'] else 'wrong'}, so AUROC is undefined.")
-    if confidence is not None:
-        saturated = float(np.mean(confidence_of(confidence) == 1.0))
-        if saturated > 0.01:
-            found.append(f"{saturated:.1%} of the confidences are exactly 1: they are saturated.")
-    return found
-
-
 def top_label(logits: Rows, labels: Rows, temperature: float = 1.0) -> tuple[FloatArray, FloatArray]:
     """Confidence and correctness (0 or 1), (N,) each, of logits (N, K) and labels (N,).
 

@@ -34,26 +34,27 @@ def mlp(*, inputs: int, hidden: list[int], classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
-def narrow_cnn(*, channels: int, widths: list[int], classes: int) -> nn.Sequential:
-    """(batch, channels, height, width) → logits (batch, classes). One 3×3 convolution a stage, mean over the picture, one linear layer."""
+def narrow_cnn(*, channels: int, widths: list[int], classes: int, grid: int = 1) -> nn.Sequential:
+    """(batch, channels, height, width) → logits (batch, classes). One 3×3 convolution a stage, the mean over each cell of a
+    grid × grid picture, one linear layer."""
     layers: list[nn.Module] = []
     for stage, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
         layers += [nn.Conv2d(before, after, 3, stride=1 if stage == 0 else 2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Linear(widths[-1] * grid**2, classes))
 
 
-def resnet(*, channels: int, widths: list[int], blocks: int, classes: int) -> nn.Sequential:
+def resnet(*, channels: int, widths: list[int], blocks: int, classes: int, grid: int = 1, stem_stride: int = 1) -> nn.Sequential:
     """(batch, channels, height, width) → logits (batch, classes). A small residual network: He et al. (2015), arXiv:1512.03385, figure 3.
 
     Its norms are over groups of channels, not over the batch: a row's logits then depend on that row alone, so that cutting a batch into
     pieces changes nothing, a last batch of one row is no special case, and training and evaluation mode agree.
     """
-    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), _norm(widths[0]), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, stride=stem_stride, padding=1, bias=False), _norm(widths[0]), nn.ReLU()]
     for stage, (before, after) in enumerate(zip([widths[0], *widths], widths, strict=False)):
         for block in range(blocks):
             first = block == 0
             layers.append(Residual(before if first else after, after, stride=2 if first and stage > 0 else 1))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Linear(widths[-1] * grid**2, classes))
 
 
 class Residual(nn.Module):

@@ -25,6 +25,7 @@ class CnnConfig(StrictModel):
     widths: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
         min_length=1, max_length=8, description="Channels of each stage; every stage after the first halves height and width."
     )
+    grid: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Height and width that the last mean over the picture leaves.")
     classes: Classes = Field(description="Numbers in one row of logits.")
 
 
@@ -32,6 +33,7 @@ class ResnetConfig(CnnConfig):
     """A convolutional network with residual blocks."""
 
     blocks: Annotated[int, Field(ge=1, le=64)] = Field(description="Residual blocks in each stage.")
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stride of the first convolution.")
 
 
 CONFIGS: dict[str, type[StrictModel]] = {"mlp": MlpConfig, "narrow_cnn": CnnConfig, "resnet": ResnetConfig}

@@ -37,11 +37,15 @@ def risk_coverage(report: Table, *, split: str) -> Table:
 
 
 def confidence_histogram(logits: Tensor, labels: Tensor, *, split: str, n_bins: int) -> Table:
-    """Counts of confidences by equal-width bin, apart for right and wrong answers; logits (rows, classes), labels (rows,)."""
+    """Counts of confidences by equal-width bin, apart for right and wrong answers; logits (rows, classes), labels (rows,).
+
+    `saturated` is the share of rows whose confidence is exactly 1: they are no longer told apart.
+    """
     confidence, correct = top_label(logits, labels)
     edges = np.linspace(0, 1, n_bins + 1)
     right, wrong = (np.histogram(confidence[correct == side], bins=edges)[0].tolist() for side in (1, 0))
-    return {"n": len(labels), "n_bins": n_bins, "split": split, "temperature": 1.0, "edges": edges.tolist(), "right": right, "wrong": wrong}
+    facts = {"n": len(labels), "n_bins": n_bins, "split": split, "temperature": 1.0, "saturated": float((confidence == 1.0).mean())}
+    return facts | {"edges": edges.tolist(), "right": right, "wrong": wrong}
 
 
 def confusion(logits: Tensor, labels: Tensor, *, split: str) -> Table:

@@ -26,10 +26,6 @@ def everything(**fields: object) -> RunSpec:
     return tiny_spec(Everything, steps=STEPS, **fields)
 
 
-def stop_after(step: int, watcher: Watcher) -> "object":
-    return lambda: len(watcher.terms()) >= step
-
-
 @pytest.mark.parametrize("step", range(STEPS))
 def test_a_run_stopped_at_any_step_and_resumed_elsewhere_equals_the_uninterrupted_one(
     step: int, undisturbed_run: tuple[Path, Watcher], tmp_path: Path
@@ -37,7 +33,7 @@ def test_a_run_stopped_at_any_step_and_resumed_elsewhere_equals_the_uninterrupte
     whole, said = undisturbed_run
     before, after = Watcher(), Watcher()
 
-    stopped = run_tiny(tmp_path / "a", Everything, watcher=before, spec=everything(), stop=stop_after(step, before))
+    stopped = run_tiny(tmp_path / "a", Everything, watcher=before, spec=everything(), stop=before.stop_after(step))
     resume = checkpoint.newest(tmp_path / "a")
     finished = run_tiny(tmp_path / "b", Everything, watcher=after, spec=everything(), resume=resume)
 
@@ -49,7 +45,9 @@ def test_a_run_stopped_at_any_step_and_resumed_elsewhere_equals_the_uninterrupte
 
 
 @pytest.mark.parametrize("step", [1, 5, 8, 11, 14, 17])
-def test_a_run_killed_between_checkpoints_goes_on_from_the_newest_one(step: int, undisturbed_run: tuple[Path, Watcher], tmp_path: Path) -> None:
+def test_a_run_killed_between_checkpoints_goes_on_from_the_newest_one(
+    step: int, undisturbed_run: tuple[Path, Watcher], tmp_path: Path
+) -> None:
     whole, said = undisturbed_run
     spec = everything(cadence=Cadence(checkpoint=2))
     after = Watcher()
@@ -70,7 +68,9 @@ def test_a_run_interrupted_at_every_step_equals_the_uninterrupted_one(undisturbe
     outcome = run_tiny(tmp_path, Everything, spec=everything(), stop=lambda: True)
     while outcome.status == "stopped":
         watcher = Watcher()
-        outcome = run_tiny(tmp_path, Everything, watcher=watcher, spec=everything(), resume=checkpoint.newest(tmp_path), stop=stop_after(1, watcher))
+        outcome = run_tiny(
+            tmp_path, Everything, watcher=watcher, spec=everything(), resume=checkpoint.newest(tmp_path), stop=watcher.stop_after(1)
+        )
 
     assert outcome.status == "succeeded", outcome.reason
     assert student_bytes(tmp_path) == student_bytes(whole)
@@ -78,7 +78,7 @@ def test_a_run_interrupted_at_every_step_equals_the_uninterrupted_one(undisturbe
 
 def test_what_an_earlier_phase_left_is_also_where_the_run_was_resumed(tmp_path: Path) -> None:
     before, after = Watcher(), Watcher()
-    run_tiny(tmp_path / "a", Everything, watcher=before, spec=everything(), stop=stop_after(12, before))
+    run_tiny(tmp_path / "a", Everything, watcher=before, spec=everything(), stop=before.stop_after(12))
 
     run_tiny(tmp_path / "b", Everything, watcher=after, spec=everything(), resume=checkpoint.newest(tmp_path / "a"))
 
@@ -88,7 +88,7 @@ def test_what_an_earlier_phase_left_is_also_where_the_run_was_resumed(tmp_path: 
 
 def test_a_resumed_run_says_which_phase_it_came_back_to(tmp_path: Path) -> None:
     before, after = Watcher(), Watcher()
-    run_tiny(tmp_path, Everything, watcher=before, spec=everything(), stop=stop_after(7, before))
+    run_tiny(tmp_path, Everything, watcher=before, spec=everything(), stop=before.stop_after(7))
 
     run_tiny(tmp_path, Everything, watcher=after, spec=everything(), resume=checkpoint.newest(tmp_path))
 
@@ -99,10 +99,15 @@ def test_the_teacher_is_judged_once_though_the_run_was_interrupted(tmp_path: Pat
     spec = tiny_spec(Taught, teachers=[ModelRef(name="net")], cadence=Cadence(evaluate=4))
     before, after = Watcher(), Watcher()
 
-    run_tiny(tmp_path, Taught, watcher=before, spec=spec, stop=stop_after(6, before))
+    run_tiny(tmp_path, Taught, watcher=before, spec=spec, stop=before.stop_after(6))
     run_tiny(tmp_path, Taught, watcher=after, spec=spec, resume=checkpoint.newest(tmp_path))
 
-    judged = [(event.subject, event.split, event.step) for watcher in (before, after) for event in watcher.of(Evaluation) if event.subject == "teacher"]
+    judged = [
+        (event.subject, event.split, event.step)
+        for watcher in (before, after)
+        for event in watcher.of(Evaluation)
+        if event.subject == "teacher"
+    ]
     assert judged == [("teacher", "validation", 4), ("teacher", "test", 12)]
 
 
@@ -122,7 +127,7 @@ def test_the_clock_of_a_time_budget_goes_on_after_a_resume(tmp_path: Path) -> No
 def test_a_run_that_is_restarted_drops_the_checkpoints_of_the_course_it_left(tmp_path: Path) -> None:
     watcher = Watcher()
     spec = tiny_spec(cadence=Cadence(checkpoint=2))
-    run_tiny(tmp_path, watcher=watcher, spec=spec, stop=stop_after(7, watcher))
+    run_tiny(tmp_path, watcher=watcher, spec=spec, stop=watcher.stop_after(7))
 
     run_tiny(tmp_path, spec=spec, resume=tmp_path / "checkpoints/step-000000006", stop=lambda: True)
 
@@ -146,7 +151,9 @@ def test_a_checkpoint_is_announced_with_its_place_in_the_runs_folder(tmp_path: P
         ({"budget": Budget(steps=13)}, "its budget.steps is 12, this run's is 13."),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused_with_the_field_that_differs(change: dict[str, object], sentence: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_with_the_field_that_differs(
+    change: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
     run_tiny(tmp_path / "a", spec=tiny_spec())
     folder = tmp_path / "a/checkpoints/step-000000012"
 
@@ -159,7 +166,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_field_that_differs(chan
 def test_cadence_and_threads_may_change_between_a_checkpoint_and_its_resumption(tmp_path: Path) -> None:
     run_tiny(tmp_path / "whole")
     watcher = Watcher()
-    run_tiny(tmp_path / "a", watcher=watcher, stop=stop_after(5, watcher))
+    run_tiny(tmp_path / "a", watcher=watcher, stop=watcher.stop_after(5))
 
     spec = tiny_spec(cadence=Cadence(evaluate=1, checkpoint=3, log=5), threads=None)
     outcome = run_tiny(tmp_path / "b", Plain, spec=spec, resume=checkpoint.newest(tmp_path / "a"))

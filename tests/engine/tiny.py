@@ -32,7 +32,9 @@ class TinyTask(Task):
         input_shape=(FEATURES,),
         classes=CLASSES,
         train_rows=ROWS,
-        architectures={"net": Architecture("mlp", {"inputs": FEATURES, "hidden": [5], "classes": CLASSES}, "one hidden layer", ("teacher", "student"))},
+        architectures={
+            "net": Architecture("mlp", {"inputs": FEATURES, "hidden": [5], "classes": CLASSES}, "one hidden layer", ("teacher", "student"))
+        },
         student="net",
         teacher="net",
         teacher_preset=Preset(""),
@@ -208,7 +210,9 @@ class Everything(Method):
     def finish(self) -> None:
         assert self.counts == {"begun": 2, "ended": 2}, f"each began and ended once; counted {self.counts}"
         bank = {"bank": self.bank.tolist(), "calls": float(self.critic.calls), "array": self.array.tolist(), "point": self.point.tolist()}
-        self.save_table("state", {**bank, "average": [parameter.tolist() for parameter in self.average.parameters()], "history": len(self.history)})
+        self.save_table(
+            "state", {**bank, "average": [parameter.tolist() for parameter in self.average.parameters()], "history": len(self.history)}
+        )
 
 
 class Watcher:
@@ -223,12 +227,20 @@ class Watcher:
         if isinstance(event, Metrics) and not any(name.startswith("validation/") for name in event.values):
             self._at.pop(event.step, lambda: None)()
 
+    def stop_after(self, step: int) -> Callable[[], bool]:
+        """Asks a run to stop when so many steps were told."""
+        return lambda: len(self.terms()) >= step
+
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def terms(self) -> list[tuple[int, dict[str, float]]]:
         """The loss terms by step, in the order in which they came."""
-        return [(event.step, dict(event.values)) for event in self.of(Metrics) if not any(name.startswith("validation/") for name in event.values)]
+        return [
+            (event.step, dict(event.values))
+            for event in self.of(Metrics)
+            if not any(name.startswith("validation/") for name in event.values)
+        ]
 
 
 class Killed(BaseException):
@@ -245,7 +257,9 @@ def tiny_spec(method_class: type[Method] = Plain, *, steps: int = 12, **fields: 
     return RunSpec(method=method_class.card.id, method_version=1, task="tiny", **fields)
 
 
-def run_tiny(workdir: Path, method_class: type[Method] = Plain, *, watcher: Watcher | None = None, spec: RunSpec | None = None, **options: Any) -> Outcome:
+def run_tiny(
+    workdir: Path, method_class: type[Method] = Plain, *, watcher: Watcher | None = None, spec: RunSpec | None = None, **options: Any
+) -> Outcome:
     """Makes a run of a tiny method on the tiny task."""
     spec = spec or tiny_spec(method_class)
     return execute(spec, watcher or Watcher(), workdir, method_class=method_class, task_class=TinyTask, **options)

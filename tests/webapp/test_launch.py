@@ -109,9 +109,7 @@ def test_a_teacher_with_another_number_of_classes_is_refused(project: Project, o
 
     found = problems(project, operator, {"method": "vanilla-kd", "task": "digits", "teachers": [f"run:{teacher.pk}"]})
 
-    assert found == [
-        ("teachers.0", f"run:{teacher.pk} tells 7 classes apart, the task digits has 10; choose a model with as many.")
-    ]
+    assert found == [("teachers.0", f"run:{teacher.pk} tells 7 classes apart, the task digits has 10; choose a model with as many.")]
 
 
 def test_a_teacher_of_another_project_is_refused_like_one_that_does_not_exist(

@@ -86,7 +86,9 @@ def paths(project: Project, store: Any) -> dict[str, dict[str, str]]:
 
 def ask(client: APIClient, endpoint: Endpoint, paths: Mapping[str, Mapping[str, str]]) -> Any:
     address = "/api/v1/" + endpoint.path.format(**paths[endpoint.run])
-    return getattr(client, endpoint.method)(address, endpoint.body) if endpoint.body is not None else getattr(client, endpoint.method)(address)
+    return (
+        getattr(client, endpoint.method)(address, endpoint.body) if endpoint.body is not None else getattr(client, endpoint.method)(address)
+    )
 
 
 def test_no_endpoint_is_forgotten_here() -> None:
@@ -212,7 +214,9 @@ def test_a_token_needs_no_csrf_token(operator: User, project: Project) -> None:
     assert answer.status_code == 201
 
 
-def test_the_comparison_of_a_run_in_another_project_is_not_found(operator: User, stranger: User, elsewhere: Project, finished_run: RunMaker) -> None:
+def test_the_comparison_of_a_run_in_another_project_is_not_found(
+    operator: User, stranger: User, elsewhere: Project, finished_run: RunMaker
+) -> None:
     ours, theirs = finished_run(), finished_run(of=elsewhere)
 
     answer = signed_in(operator).get(f"/api/v1/compare/?runs={ours.pk},{theirs.pk}")

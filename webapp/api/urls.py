@@ -1,9 +1,12 @@
 """The REST API, by the object it acts on."""
 
-from django.urls import include, path
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_update
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from webapp.accounts import api as accounts
+from webapp.api.nowhere import Nowhere
 from webapp.catalog import api as catalog
 from webapp.runs import api as runs
 from webapp.runs import api_compare as compare
@@ -40,5 +43,7 @@ urlpatterns = [
     path("tasks/", catalog.Tasks.as_view(), name="tasks"),
     path("models/", catalog.Models.as_view(), name="models"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    # Swagger's own page has styles of its own in it.
+    path("docs/", csp_update({"style-src": [UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="api:schema")), name="docs"),
+    re_path("", Nowhere.as_view()),
 ]

@@ -10,12 +10,17 @@ import latex2mathml.converter
 import markdown
 import nh3
 
+from engine import catalog
+from engine.cards import TrainingSettings
+from webapp.catalog.models import Method
+
 # Code comes first, so that a dollar sign in it is no formula.
 CODE_OR_MATH = re.compile(
     r"(?P<code>^```.*?^```|`[^`\n]+`)|\$\$(?P<block>.+?)\$\$|(?<![\\\w])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)",
     re.DOTALL | re.MULTILINE,
 )
 EXTENSIONS = ["tables", "fenced_code", "sane_lists"]
+PRESETS = ("small", "paper", "tiny")
 TAGS = nh3.ALLOWED_TAGS - {"img", "map", "area"}
 
 
@@ -46,12 +51,26 @@ def as_html(text: str) -> str:
     return re.sub(r"⟦(\d+)⟧", lambda found: formulas[int(found[1])] if int(found[1]) < len(formulas) else found[0], safe)
 
 
-def settings_of(schema: Mapping[str, Any]) -> list[SettingRow]:
-    """The rows of a settings schema, in the order of their declaration."""
-    return [
-        SettingRow(name, _kind(one), "–" if one.get("default") is None else _plain(one["default"]), one.get("description", ""))
-        for name, one in schema.get("properties", {}).items()
-    ]
+def settings_of(method: Method) -> list[SettingRow]:
+    """The method's settings: its own first, then those that every method has. The order is that of their declaration, which the database
+    does not keep; of a method that is no longer installed they come by name."""
+    schema = method.card.get("settings", {}).get("properties", {})
+    card = catalog.methods().get(method.id)
+    declared = list(card.settings.model_fields) if card else sorted(schema)
+    names = sorted((name for name in declared if name in schema), key=lambda name: name in TrainingSettings.model_fields)
+    return [_row(name, schema[name]) for name in names]
+
+
+def presets_of(method: Method) -> list[tuple[str, str]]:
+    """(name, description), the one for small machines first."""
+    order = {name: place for place, name in enumerate(PRESETS)}
+    presets = method.card.get("presets", {})
+    return [(name, presets[name]["description"]) for name in sorted(presets, key=lambda name: (order.get(name, len(order)), name))]
+
+
+def _row(name: str, schema: Mapping[str, Any]) -> SettingRow:
+    default = schema.get("default")
+    return SettingRow(name, _kind(schema), "–" if default is None else _plain(default), schema.get("description", ""))
 
 
 def _mathml(latex: str, *, block: bool) -> str:

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET
 from webapp.accounts.models import Role
 from webapp.accounts.permissions import project_for
 from webapp.catalog import queries
-from webapp.catalog.method_page import as_html, settings_of
+from webapp.catalog.method_page import as_html, presets_of, settings_of
 from webapp.requests import SignedIn
 
 
@@ -29,7 +29,9 @@ def method_detail(request: SignedIn, slug: str, method_id: str) -> HttpResponse:
         "section": "methods",
         "method": method,
         "readme": as_html(method.readme),
-        "settings": settings_of(method.card.get("settings", {})),
+        "settings": settings_of(method),
+        "presets": presets_of(method),
+        "arxiv": method.paper.removeprefix("arXiv:") if method.paper.startswith("arXiv:") else "",
         "may_operate": Role(project.my_role).includes(Role.OPERATOR),
     }
     return render(request, "catalog/method_detail.html", context)

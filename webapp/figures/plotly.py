@@ -1,6 +1,7 @@
 """Plotly's JavaScript, served from the plotly package that is installed: no copy in the repository, no CDN, no build step."""
 
 import gzip
+import re
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -24,6 +25,16 @@ def bundle(request: HttpRequest, plotly_version: str) -> HttpResponse:
     response["Cache-Control"] = "public, max-age=31536000, immutable"
     response["Vary"] = "Accept-Encoding"
     return response
+
+
+@cache
+def style_ids() -> tuple[str, ...]:
+    """The ids of the style elements that Plotly makes for itself, unless the page has them: with a nonce, where it may not make any.
+
+    Rules for charts go into `plotly.js-style-global`. The others hold the styles of maps, under names that are hashes of their text.
+    """
+    found = re.findall(r'getElementById\("([0-9a-f]{64})"\)', _source().decode())
+    return ("plotly.js-style-global", *dict.fromkeys(found))
 
 
 def _source() -> bytes:

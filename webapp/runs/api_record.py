@@ -6,7 +6,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
 from django.utils.cache import patch_cache_control
 from django.utils.http import content_disposition_header, parse_etags
 from drf_spectacular.types import OpenApiTypes
@@ -194,14 +194,16 @@ class Download(APIView):
         if etag in parse_etags(request.headers.get("If-None-Match", "")):
             return HttpResponseNotModified(headers={"ETag": etag})
         content = downloads.content_of(artifact)
-        response = StreamingHttpResponse(
-            _in_thread(content.chunks) if request.method == "GET" else (),
-            content_type="application/octet-stream",
-            headers={
-                "Content-Length": str(content.bytes),
-                "ETag": etag,
-                "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
-            },
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(content.bytes),
+            "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
+            "ETag": etag,
+        }
+        response = (
+            HttpResponse(headers=headers)
+            if request.method == "HEAD"
+            else StreamingHttpResponse(_in_thread(content.chunks), headers=headers)
         )
         patch_cache_control(response, private=True, no_cache=True)
         return response

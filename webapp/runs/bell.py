@@ -44,10 +44,13 @@ def channel(run_id: UUID) -> str:
     return f"stillhouse:run:{run_id}"
 
 
-def ring(device_kind: str) -> None:
-    """After the transaction at hand commits: something for this kind of device may be ready. "any" rings at every door."""
+def ring(device_kind: str, *, passed_on: int = 0) -> None:
+    """After the transaction at hand commits: something for this kind of device may be ready. "any" rings at every door.
+
+    `passed_on`: by how many workers that had no room for it.
+    """
     for kind in KINDS if device_kind == "any" else (device_kind,):
-        transaction.on_commit(partial(_send, kind), robust=True)
+        transaction.on_commit(partial(_send, kind, passed_on), robust=True)
 
 
 def announce(run_id: UUID, kinds: Iterable[str], *, batch: int | None = None) -> None:
@@ -59,11 +62,11 @@ def announce(run_id: UUID, kinds: Iterable[str], *, batch: int | None = None) ->
     transaction.on_commit(partial(_publish, run_id, message), robust=True)
 
 
-def _send(kind: str) -> None:
+def _send(kind: str, passed_on: int) -> None:
     if _is_quiet():
         return
     try:
-        _sender().send_task(DOORBELL, args=[kind], queue=kind, expires=RING_EXPIRES, ignore_result=True, retry=False)
+        _sender().send_task(DOORBELL, args=[kind, passed_on], queue=kind, expires=RING_EXPIRES, ignore_result=True, retry=False)
     except (OperationalError, redis.RedisError, OSError) as error:
         _be_quiet(error)
 

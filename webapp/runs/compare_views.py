@@ -10,7 +10,6 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
 from engine.errors import SpecError
-from webapp.figures.plotly import VERSION as PLOTLY_VERSION
 from webapp.requests import SignedIn
 from webapp.runs import compare_page, curves, queries
 from webapp.runs.compare import Comparison, comparison
@@ -43,7 +42,6 @@ def compare(request: SignedIn, slug: str) -> HttpResponse:
         "baseline": request.GET.get("baseline", ""),
         "grouped": _grouped(request.GET),
         "series": curves.series_names([run_id for column in found.columns for run_id in column.run_ids]),
-        "plotly_version": PLOTLY_VERSION,
     }
     return render(request, "runs/compare.html", context)
 

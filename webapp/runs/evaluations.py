@@ -103,7 +103,7 @@ def judged(evaluations: Sequence[Evaluation], *, run_id: object, baseline: Mappi
         main=[row for row in rows if row.card.id in MAIN],
         more=[row for row in rows if row.card.id not in MAIN],
         figures=_figures(tables, teacher.tables if teacher else {}, run_id=run_id),
-        warnings=_warnings(student.metrics, tables.get("reliability", {})),
+        warnings=_warnings(student.metrics, tables),
         disagreements=list(tables.get("disagreements", {}).get("rows", [])),
     )
 
@@ -181,9 +181,10 @@ def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, run_id: 
     return figures
 
 
-def _warnings(metrics: Mapping[str, float | None], reliability: Mapping[str, Any]) -> list[str]:
+def _warnings(metrics: Mapping[str, float | None], tables: Mapping[str, Any]) -> list[str]:
     """What keeps a number from meaning what it seems to."""
     found = []
+    reliability, saturated = tables.get("reliability", {}), tables.get("confidence_histogram", {}).get("saturated", 0.0)
     bins, total = bins_of(reliability), reliability.get("n") or 0
     ece, scaled = metrics.get("ece"), metrics.get("scaled_ece")
     if ece and total:
@@ -201,6 +202,8 @@ def _warnings(metrics: Mapping[str, float | None], reliability: Mapping[str, Any
             )
     if metrics.get("accuracy") in (0.0, 1.0):
         found.append("Every answer is right or every answer is wrong, so the AUROC of confidence is undefined.")
+    if saturated > 0.01:
+        found.append(f"{saturated:.1%} of the confidences are exactly 1: the model is saturated, and these answers can't be ranked.")
     if ece is not None and scaled is not None and ece > 0.15 and scaled < ece / 3:
         found.append(
             "Most of the raw ECE is a matter of scale: one temperature removes it. Methods that standardize logits leave the scale free; compare after scaling."

@@ -42,7 +42,7 @@ class RunFilter(django_filters.FilterSet):
                 Q(name__icontains=word),
                 Q(notes__icontains=word),
                 Q(tags__contains=[word]),
-                Q(method_id__icontains=word),
+                Q(method__id__icontains=word),
                 Q(pk__icontains=word),
             )
             runs = runs.filter(reduce(operator.or_, places))

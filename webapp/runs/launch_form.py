@@ -13,7 +13,6 @@ from engine.spec import Budget, Cadence, RunSpec
 from webapp.runs.forms import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.runs.launch import LaunchOptions
 
-
 ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority")
 """What a launch says beside the spec (LaunchOptions)."""
 

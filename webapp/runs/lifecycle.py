@@ -133,7 +133,11 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
         if from_scratch:
             Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="")
             return _enqueue(row, who, "Again from the start.")
-        return _enqueue(row, who, f"Goes on from step {row.checkpoint_step}." if row.checkpoint_step else "Again from the start; there is no checkpoint.")
+        return _enqueue(
+            row,
+            who,
+            f"Goes on from step {row.checkpoint_step}." if row.checkpoint_step else "Again from the start; there is no checkpoint.",
+        )
 
 
 def trash(run: Run, who: User | str) -> Run:
@@ -173,7 +177,7 @@ def set_priority(run: Run, who: User | str, priority: int) -> Run:
 # ---- workers ---------------------------------------------------------------------------------------------------------------------
 
 
-def claim_next(*, worker: str, kinds: tuple[str, ...], free: Mapping[str, int]) -> Claim | None:
+def claim_next(*, worker: str, kinds: tuple[bell.DeviceKind, ...], free: Mapping[bell.DeviceKind, int]) -> Claim | None:
     """queued → starting for the best run that fits what is free, or None.
 
     Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
@@ -185,7 +189,9 @@ def claim_next(*, worker: str, kinds: tuple[str, ...], free: Mapping[str, int]) 
             # Only GPUs are had by the dozen: a run on the CPU has one slot.
             fits |= Q(device_kind__in=[kind, "any"], device_count__lte=free[kind] if kind == "cuda" else 1)
     with transaction.atomic():
-        queue = Run.objects.select_for_update(skip_locked=True, no_key=True).filter(fits, state=State.QUEUED, deleted_at=None, stop_requested_at=None)
+        queue = Run.objects.select_for_update(skip_locked=True, no_key=True).filter(
+            fits, state=State.QUEUED, deleted_at=None, stop_requested_at=None
+        )
         run = queue.order_by("-priority", "queued_at").first()
         if run is None:
             return None
@@ -215,13 +221,20 @@ def started(token: Token, *, pid: int, device: str) -> None:
             latest.refresh(run.pk)
         Attempt.objects.filter(pk=attempt.pk).update(pid=pid, device=device[:200])  # last: a heartbeat waits for it
         Run.objects.filter(pk=run.pk).update(started_at=Coalesce(F("started_at"), Now()), step=attempt.from_step)
-        _move(run, State.RUNNING, attempt.worker, f"Runs on {device}." if not attempt.from_step else f"Goes on from step {attempt.from_step} on {device}.")
+        _move(
+            run,
+            State.RUNNING,
+            attempt.worker,
+            f"Runs on {device}." if not attempt.from_step else f"Goes on from step {attempt.from_step} on {device}.",
+        )
 
 
 def renew(token: Token) -> Orders:
     """A heartbeat. Touches only the attempt's row, so it never waits for a write of history. Raises LeaseLost."""
     with transaction.atomic():
-        alive = Attempt.objects.filter(run_id=token.run_id, number=token.attempt, ended_at=None).update(heartbeat_at=Now(), silent_since=None)
+        alive = Attempt.objects.filter(run_id=token.run_id, number=token.attempt, ended_at=None).update(
+            heartbeat_at=Now(), silent_since=None
+        )
         if not alive:
             raise LeaseLost(_lost(token))
         stop = Run.objects.filter(pk=token.run_id, stop_requested_at__isnull=False).exists()
@@ -237,7 +250,8 @@ def fenced(token: Token) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT 1 FROM runs_run WHERE id = %s AND attempt = %s AND state IN ('starting', 'running') FOR SHARE", [token.run_id, token.attempt]
+                "SELECT 1 FROM runs_run WHERE id = %s AND attempt = %s AND state IN ('starting', 'running') FOR SHARE",
+                [token.run_id, token.attempt],
             )
             if cursor.fetchone() is None:
                 raise LeaseLost(_lost(token))
@@ -319,6 +333,11 @@ def ring_for_waiting() -> None:
         bell.ring(kind)
 
 
+def something_waits(device_kind: bell.DeviceKind) -> bool:
+    """Whether a queued run would take a device of this kind."""
+    return Run.objects.filter(state=State.QUEUED, deleted_at=None, device_kind__in=[device_kind, "any"]).exists()
+
+
 # ---- within ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -383,13 +402,23 @@ def _again_or_end(run: Run, who: str, reason: str) -> State:
         return _move(run, State.STOPPED, who, f"A stop had been asked for. {reason}")
     if _tries_without_progress(run) >= TRIES_WITHOUT_PROGRESS:
         where = f"step {run.checkpoint_step}" if run.checkpoint_step else "the start"
-        return _move(run, State.FAILED, who, f"{TRIES_WITHOUT_PROGRESS} attempts in a row ended before a checkpoint after {where}. The last one: {reason}")
+        return _move(
+            run,
+            State.FAILED,
+            who,
+            f"{TRIES_WITHOUT_PROGRESS} attempts in a row ended before a checkpoint after {where}. The last one: {reason}",
+        )
     return State(_enqueue(run, who, reason, keep_place=True).state)
 
 
 def _tries_without_progress(run: Run) -> int:
     """How many of the newest attempts, since a person last said go, died where the run still is."""
-    said_go = HistoryLine.objects.filter(run=run, after=State.QUEUED, before__in=[State.DRAFT, *ENDED]).order_by("-id").values_list("at", flat=True).first()
+    said_go = (
+        HistoryLine.objects.filter(run=run, after=State.QUEUED, before__in=[State.DRAFT, *ENDED])
+        .order_by("-id")
+        .values_list("at", flat=True)
+        .first()
+    )
     tries = 0
     attempts = Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {})).order_by("-number")
     for attempt in attempts[:TRIES_WITHOUT_PROGRESS]:
@@ -401,7 +430,9 @@ def _tries_without_progress(run: Run) -> int:
 
 def _end_attempt(token: Token, exit_word: str, reason: str, last_lines: str) -> None:
     lines = last_lines[-LAST_LINES:].replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None)
+    Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(
+        ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None
+    )
 
 
 def _current_attempts(seconds: float) -> Any:

@@ -13,9 +13,9 @@ from uuid import UUID
 import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.core.exceptions import PermissionDenied
 from django.views.decorators.http import require_GET
 from redis.exceptions import RedisError
 
@@ -61,7 +61,7 @@ class Bell:
             return await self.listen()
         try:
             if await self.pubsub.get_message(timeout=LOOK_SECONDS) is None:
-                return
+                return None
             while await self.pubsub.get_message(timeout=0) is not None:
                 pass  # One look answers all that have rung.
         except (RedisError, OSError):

@@ -47,7 +47,9 @@ class Run(models.Model):
     spec = models.JSONField(help_text="The complete RunSpec.")
     config_hash = models.CharField(max_length=16, help_text="Equal for runs that differ in nothing but their seeds.")
     seed = models.BigIntegerField()
-    baseline = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The no-teacher run launched beside it.")
+    baseline = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The no-teacher run launched beside it."
+    )
     teachers = models.ManyToManyField("catalog.ModelRecord", blank=True, related_name="taught_runs")
     cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
 

@@ -119,6 +119,7 @@ def _log(run: Run, status: Status, mark: Mark) -> Message | None:
 
 def _status(run: Run, status: Status, mark: Mark) -> Message | None:
     html = render_to_string("runs/_progress.html", {"status": status})
-    if html == mark.status:
+    shown = f"{status.word} {html}"
+    if shown == mark.status:
         return None
-    return Message("status", {"state": status.state, "word": status.word, "html": html}, replace(mark, status=html))
+    return Message("status", {"state": status.state, "word": status.word, "html": html}, replace(mark, status=shown))

@@ -105,7 +105,7 @@ class RunsPage:
 def runs_page(
     project: Project, filters: QueryDict | Mapping[str, Any] | None = None, sort: str = "-created", page: int = 1, size: int = PAGE_SIZE
 ) -> RunsPage:
-    """One page of a project's runs. Seven statements, however many runs and metrics there are.
+    """One page of a project's runs. At most seven statements, however many runs and metrics there are.
 
     `sort` is a key of COLUMNS or the name of a headline metric, with a minus for largest first; runs without a value come last. A page
     beyond the end is empty. Raises SpecError for a filter, sort or page that makes no sense.

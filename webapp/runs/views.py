@@ -12,7 +12,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from engine.errors import SpecError
 from webapp.accounts.models import Role, User
-from webapp.figures.plotly import VERSION as PLOTLY_VERSION
 from webapp.requests import SignedIn
 from webapp.runs import actions, curve_panels, queries, run_page
 from webapp.runs.lifecycle import NotAllowed
@@ -63,10 +62,9 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
 def run_detail(request: SignedIn, run_id: UUID) -> HttpResponse:
     run = queries.run_for(request.user, run_id)
     context = {
-        **_header(run),
         **_evaluations(run),
         **_activity(run),
-        "plotly_version": PLOTLY_VERSION,
+        **_header(run),
         "lines": run_page.log_of(run),
         "config": run_page.config_of(run.spec),
         "spec": run_page.ordered(run.spec),

@@ -35,12 +35,12 @@ card = TaskCard(
         "mlp-16": Architecture("mlp", {"inputs": 64, "hidden": [16], "classes": 10}, "One hidden layer of 16; the usual student."),
         "resnet-small": Architecture(
             "resnet",
-            {"channels": 1, "widths": [16, 32], "blocks": 1, "classes": 10},
+            {"channels": 1, "widths": [16, 32], "blocks": 1, "grid": 4, "stem_stride": 1, "classes": 10},
             "A residual network of two stages with 16 and 32 channels.",
             ("teacher", "student"),
         ),
         "cnn-narrow": Architecture(
-            "narrow_cnn", {"channels": 1, "widths": [8, 16], "classes": 10}, "Two convolutions with 8 and 16 channels."
+            "narrow_cnn", {"channels": 1, "widths": [8, 16], "grid": 2, "classes": 10}, "Two convolutions with 8 and 16 channels."
         ),
     },
     student="mlp-16",

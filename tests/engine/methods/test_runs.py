@@ -32,7 +32,9 @@ def teachers(tmp_path_factory) -> dict[str, Path]:
     folders = {}
     for seed, ref in enumerate(TEACHERS):
         workdir = tmp_path_factory.mktemp(f"teacher-{seed}")
-        spec = RunSpec.parse({"method": "supervised", "task": "digits", "student": "mlp-64-64", "seed": seed, "budget": {"epochs": 1}, "threads": 1})
+        spec = RunSpec.parse(
+            {"method": "supervised", "task": "digits", "student": "mlp-64-64", "seed": seed, "budget": {"epochs": 1}, "threads": 1}
+        )
         assert execute(spec, lambda event: None, workdir).status == "succeeded"
         folders[ref] = workdir / "student"
     return folders

@@ -16,7 +16,6 @@ from engine.metrics.calibration import (
     scalar_metrics,
     top_k_accuracy,
     top_label,
-    warnings_of,
 )
 
 # Four stated confidences in two bins: [0, .5) holds .3 (right), [.5, 1] holds .9, .8 (right) and .6 (wrong).
@@ -206,30 +205,6 @@ def test_top_k_accuracy_takes_the_lowest_of_equal_classes_first():
     logits = [[0.0, 0.0, 0.0]] * 3
 
     assert top_k_accuracy(logits, [0, 1, 2], 2) == pytest.approx(2 / 3)
-
-
-def test_a_thin_bin_that_carries_the_ece_is_warned_of():
-    # Bin 9 holds one wrong row at .95 and carries .95 of 1.95: bin 0 holds ten wrong rows at .1.
-    report = calibration_report(confidence=[0.05] * 20 + [0.95], correct=[0] * 20 + [0], n_bins=10)
-
-    assert warnings_of(report) == [
-        "Bins 9 carry more than 5 % of the ECE with fewer than 10 rows each.",
-        "All rows are wrong, so AUROC is undefined.",
-    ]
-
-
-def test_saturated_confidence_is_warned_of():
-    # Two of 100 rows at exactly 1.
-    confidence = [0.5] * 49 + [0.5] * 49 + [1.0] * 2
-    report = calibration_report(confidence=confidence, correct=[1, 0] * 49 + [1, 1])
-
-    assert warnings_of(report, confidence) == ["2.0% of the confidences are exactly 1: they are saturated."]
-
-
-def test_a_sound_report_has_no_warning():
-    confidence = [0.5] * 20
-
-    assert warnings_of(calibration_report(confidence=confidence, correct=[1, 0] * 10), confidence) == []
 
 
 TWO = [[1.0, 2.0], [2.0, 1.0]]

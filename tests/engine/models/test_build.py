@@ -33,6 +33,7 @@ def test_a_perceptron_without_hidden_layers_is_linear():
         ("narrow_cnn", {"channels": 3, "widths": [8, 16, 16], "classes": 10}, (3, 28, 28)),
         ("resnet", {"channels": 1, "widths": [16, 32], "blocks": 2, "classes": 10}, (1, 8, 8)),
         ("resnet", {"channels": 3, "widths": [6, 10], "blocks": 1, "classes": 10}, (3, 9, 7)),
+        ("resnet", {"channels": 1, "widths": [8, 16], "blocks": 1, "grid": 3, "stem_stride": 2, "classes": 10}, (1, 28, 28)),
     ],
 )
 def test_an_architecture_gives_a_row_of_logits_for_each_picture(builder, config, shape):
@@ -64,6 +65,12 @@ def test_a_residual_block_with_a_silent_body_passes_positive_inputs_on():
     rows = torch.rand(2, 4, 5, 5)
 
     assert torch.equal(block(rows), rows)
+
+
+def test_the_last_layer_sees_every_cell_of_the_grid():
+    model = build("narrow_cnn", {"channels": 1, "widths": [8, 16], "grid": 2, "classes": 3})
+
+    assert model[-1].in_features == 16 * 2 * 2
 
 
 def test_a_block_with_a_stride_halves_height_and_width():

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import json_script
 
 from engine.metrics.cards import METRICS
+from webapp.figures import plotly
 from webapp.figures.palette import slot_of
 
 register = template.Library()
@@ -81,6 +82,12 @@ def signed(value: float | None, name: str = "") -> str:
         return ""
     size = spread(abs(value), name) if name else f"{abs(value):.4f}"
     return "=" if value == 0 else ("+" if value > 0 else "−") + size
+
+
+@register.inclusion_tag("_charts_head.html", takes_context=True)
+def charts_head(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page with charts needs in its head."""
+    return {"plotly_version": plotly.VERSION, "style_ids": plotly.style_ids(), "nonce": context["request"].csp_nonce}
 
 
 @register.simple_tag

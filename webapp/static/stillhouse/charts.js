@@ -4,6 +4,7 @@ const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", 
 const MANY = 10; // More entries than this make a legend that is larger than its chart.
 
 const figures = new Map(); // element → figure
+let revision = 0;
 const seen = new IntersectionObserver(
   (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
     seen.unobserve(entry.target);
@@ -42,6 +43,7 @@ export function smooth(values, weight) {
 
 /** The figure with each line smoothed, and the line as it was faintly behind; and with a logarithmic y axis where small values matter. */
 export function styled(panel, { smoothing, log }) {
+  revision += 1; // The arrays grow in place, which Plotly would not notice.
   const { data, layout } = panel.figure;
   const lines = [];
   for (const trace of data) {
@@ -53,7 +55,7 @@ export function styled(panel, { smoothing, log }) {
     lines.push(raw, { ...trace, mode: "lines", y: smooth(trace.y, smoothing) });
   }
   const logarithmic = log && panel.better !== "higher";
-  return { data: lines, layout: { ...layout, uirevision: `${panel.id}${logarithmic}`, yaxis: { ...layout.yaxis, type: logarithmic ? "log" : layout.yaxis.type ?? "linear" } } };
+  return { data: lines, layout: { ...layout, datarevision: revision, uirevision: `${panel.id}${logarithmic}`, yaxis: { ...layout.yaxis, type: logarithmic ? "log" : layout.yaxis.type ?? "linear" } } };
 }
 
 function render(element) {

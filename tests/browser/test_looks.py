@@ -1,0 +1,86 @@
+"""Every page in a real browser, light and dark, wide and narrow: no complaint, nothing that sticks out."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Complaints, OpenPage, Site
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "projects": "/?all=1",
+    "runs": "/p/browser/",
+    "empty": "/p/second/",
+    "launch": "/p/browser/launch/?method=vanilla-kd",
+    "run": "/runs/{taught}/",
+    "compare": "/p/browser/compare/?runs={taught},{teacher}&baseline={teacher}",
+    "methods": "/p/browser/methods/",
+    "method": "/p/browser/methods/logit-standardization/",
+    "models": "/p/browser/models/",
+    "members": "/p/browser/members/",
+    "tokens": "/p/browser/tokens/",
+    "trash": "/p/browser/trash/",
+}
+
+
+def draw_everything(page: Page) -> None:
+    """Charts are drawn when they come into view."""
+    for chart in page.locator(".chart:visible").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator(".main-svg").first.wait_for()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)])
+def test_no_page_complains_or_sticks_out(theme: str, width: int, site: Site, open_page: OpenPage, complaints: Complaints) -> None:
+    page = open_page("/?all=1", width=width, theme=theme)
+    sticking_out = []
+
+    for name, path in PAGES.items():
+        page.goto(path.format(**site.runs))
+        draw_everything(page)
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            sticking_out.append(name)
+
+    assert complaints.of == []
+    assert sticking_out == []
+
+
+def test_every_control_has_a_name_that_a_screen_reader_says(site: Site, open_page: OpenPage) -> None:
+    page = open_page("/?all=1")
+    nameless = []
+
+    for name, path in PAGES.items():
+        page.goto(path.format(**site.runs))
+        found = page.evaluate(
+            """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a[href]")]
+                .filter((one) => !one.closest(".modebar") && !(one.labels?.length || one.ariaLabel || one.textContent.trim() || one.title))
+                .map((one) => one.outerHTML.slice(0, 120))"""
+        )
+        nameless += [f"{name}: {one}" for one in found]
+
+    assert nameless == []
+
+
+def test_the_chosen_theme_is_remembered_and_charts_follow_it(site: Site, open_page: OpenPage) -> None:
+    page = open_page(f"/runs/{site.runs['taught']}/", theme="light")
+    title = page.locator('[data-panel="loss"] .gtitle')
+    light = title.evaluate("(one) => getComputedStyle(one).fill")
+
+    page.get_by_role("button", name="Switch between light and dark").click()
+
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(title).not_to_have_css("fill", light)
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_question_is_answered_by_keyboard(site: Site, open_page: OpenPage) -> None:
+    page = open_page(f"/runs/{site.runs['taught']}/")
+    page.get_by_label("More actions").press("Enter")
+    page.get_by_role("button", name="Delete").press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Move this run to the trash?")
+
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).to_have_url(f"{site.address}/runs/{site.runs['taught']}/")

@@ -1,0 +1,276 @@
+"""What holds for every method in the catalog. A new method gets all of this without a line here."""
+
+import functools
+import importlib
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import catalog
+from engine.cards import MethodCard, TaskCard, TrainingSettings
+from engine.errors import SpecError
+from engine.events import Evaluation, Outcome, PhaseStarted
+from engine.export import load_model
+from engine.runner import execute
+from engine.spec import RunSpec
+from engine.tasks.task import Task
+from tests.engine.tiny import Killed, Watcher, kill, student_bytes
+
+ROWS = 150  # three batches of at most 64, the last one partial
+PARTS = ("Idea", "Equations", "Settings", "Differs from the paper", "Results")
+METHODS = list(catalog.methods().values())
+
+every_method = pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
+
+
+def task_of(card: MethodCard) -> TaskCard:
+    """The first task of the method's kind whose data needs no extra."""
+    return next(task for task in catalog.tasks().values() if task.kind in card.student.kinds and task.extra is None)
+
+
+def options_of(task: TaskCard) -> dict[str, Any]:
+    return {"train_limit": ROWS} if "train_limit" in task.options.model_fields else {}
+
+
+@functools.cache
+def teacher_of(task_id: str, folder: Path) -> tuple[str, Path]:
+    """A teacher by the task's own recipe, trained for an epoch: what the tests need is that it knows something."""
+    task, workdir = catalog.tasks()[task_id], folder / task_id
+    spec = RunSpec.parse(
+        {
+            "method": "supervised",
+            "task": task_id,
+            "task_options": options_of(task),
+            "student": task.teacher,
+            "settings": dict(task.teacher_preset.settings),
+            "budget": {"epochs": 4},
+            "cadence": {"evaluate": 10_000},
+            "threads": 1,
+        }
+    )
+    outcome = execute(spec, Watcher(), workdir)
+    assert outcome.status == "succeeded", outcome.reason
+    return f"run:{uuid.UUID(int=1)}", workdir / "student"
+
+
+class Bench:
+    """Makes short runs of one method."""
+
+    def __init__(self, card: MethodCard, folder: Path) -> None:
+        self.card, self.task, self.folder = card, task_of(card), folder
+        self.models: dict[str, Path] = dict([teacher_of(self.task.id, folder)]) if card.teachers is not None else {}
+
+    def spec(self, *, seed: int = 0, settings: dict[str, Any] | None = None, cadence: dict[str, int] | None = None) -> RunSpec:
+        tiny, needed = self.card.presets["tiny"], self.card.teachers.at_least if self.card.teachers is not None else 0
+        return RunSpec.parse(
+            {
+                "method": self.card.id,
+                "task": self.task.id,
+                "task_options": options_of(self.task),
+                "teachers": [*self.models] * needed,
+                "seed": seed,
+                "settings": {**tiny.settings, **(settings or {})},
+                "budget": dict(tiny.budget),
+                "cadence": cadence or {"evaluate": 4, "checkpoint": 2},
+                "threads": 1,
+            }
+        )
+
+    def run(self, workdir: Path, spec: RunSpec, watcher: Watcher | None = None, **options: Any) -> Outcome:
+        outcome = execute(spec, watcher or Watcher(), workdir, models=self.models, **options)
+        assert outcome.status != "failed", outcome.reason
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("methods")
+
+
+def final_metrics(watcher: Watcher) -> dict[str, float | None]:
+    """Those of the test split, without what is measured with a clock."""
+    found = next(event for event in watcher.of(Evaluation) if event.final and event.subject == "student" and event.split == "test")
+    return {name: value for name, value in found.metrics.items() if name != "latency_ms"}
+
+
+def steps_to_interrupt(watcher: Watcher) -> list[int]:
+    """One step inside each phase, in the middle of an epoch where there are epochs."""
+    chosen = []
+    for phase in watcher.of(PhaseStarted):
+        middle = phase.steps // 2
+        inside = middle if middle % 3 else middle + 1
+        if 0 < inside < phase.steps:
+            chosen.append(phase.step + inside)
+    assert chosen, "no phase is long enough to be interrupted; give the tiny preset more steps"
+    return chosen
+
+
+@every_method
+def test_a_run_stopped_or_killed_in_each_phase_and_resumed_equals_the_uninterrupted_one(
+    card: MethodCard, folder: Path, tmp_path: Path
+) -> None:
+    bench, whole = Bench(card, folder), Watcher()
+    bench.run(tmp_path / "whole", bench.spec(), whole)
+
+    for step in steps_to_interrupt(whole):
+        before, after, after_kill = Watcher(), Watcher(), Watcher()
+        stopped, killed = tmp_path / f"stopped-{step}", tmp_path / f"killed-{step}"
+        bench.run(stopped, bench.spec(), before, stop=before.stop_after(step))
+        bench.run(tmp_path / f"resumed-{step}", bench.spec(), after, resume=stopped / f"checkpoints/step-{step:09d}")
+        with pytest.raises(Killed):
+            bench.run(killed, bench.spec(), Watcher({step: kill}))
+        newest = max(killed.glob("checkpoints/step-*"), default=None)
+        bench.run(killed, bench.spec(), after_kill, resume=newest)
+
+        assert before.terms() + after.terms() == whole.terms()
+        assert after_kill.terms() == whole.terms()[-len(after_kill.terms()) :]
+        assert final_metrics(after) == final_metrics(after_kill) == final_metrics(whole)
+        assert student_bytes(tmp_path / f"resumed-{step}") == student_bytes(killed) == student_bytes(tmp_path / "whole")
+
+
+@every_method
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+    bench, rarely = Bench(card, folder), {"evaluate": 1000}
+
+    bench.run(tmp_path / "a", bench.spec(seed=1))
+    bench.run(tmp_path / "b", bench.spec(seed=1, cadence=rarely))
+    bench.run(tmp_path / "c", bench.spec(seed=2, cadence=rarely))
+
+    assert student_bytes(tmp_path / "a") == student_bytes(tmp_path / "b")
+    assert student_bytes(tmp_path / "a") != student_bytes(tmp_path / "c")
+
+
+@every_method
+def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+    """By SGD: Adam divides by the gradient's size, so where that is rounding it makes a step of what differs in the last bit."""
+    bench, trained = Bench(card, folder), {}
+    if not issubclass(card.settings, TrainingSettings):
+        assert "micro_batches" not in card.settings.model_fields
+        return
+
+    for pieces in (1, 2):
+        settings = {"micro_batches": pieces, "optimizer": "sgd", "learning_rate": 0.01}
+        bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence={"evaluate": 1000}))
+        trained[pieces] = torch.cat([parameter.flatten() for parameter in load_model(tmp_path / f"{pieces}/student")[0].parameters()])
+
+    assert torch.allclose(trained[1], trained[2], rtol=0, atol=1e-5)
+
+
+@every_method
+def test_the_saved_student_loads_and_is_judged_as_at_the_end_of_the_run(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+    bench, watcher = Bench(card, folder), Watcher()
+    spec = bench.spec(cadence={"evaluate": 1000})
+    bench.run(tmp_path, spec, watcher)
+
+    model, meta = load_model(tmp_path / "student", card=bench.task)
+    task: Task = catalog.load_task(bench.task.id)(bench.task.options.model_validate(spec.task_options), torch.device("cpu"))
+    with torch.no_grad():
+        judged = task.judge(model.eval(), "test", teacher=None, final=False).metrics
+
+    at_the_end = final_metrics(watcher)
+    assert judged
+    assert {name: at_the_end[name] for name in judged} == judged
+    assert RunSpec.model_validate(meta["spec"]) == spec
+
+
+@every_method
+def test_its_product_and_its_loss_are_told(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+    bench, watcher = Bench(card, folder), Watcher()
+
+    bench.run(tmp_path, bench.spec(cadence={"evaluate": 1000}), watcher)
+
+    steps = [step for step, _ in watcher.terms()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert all(terms for _, terms in watcher.terms())
+
+
+@every_method
+@pytest.mark.parametrize("preset", ["small", "paper", "tiny"])
+def test_its_presets_are_specs(card: MethodCard, preset: str) -> None:
+    chosen, teachers = card.presets[preset], card.teachers.at_least if card.teachers is not None else 0
+    fields: dict[str, Any] = {"method": card.id, "task": task_of(card).id, "settings": dict(chosen.settings)}
+    fields |= {"budget": dict(chosen.budget)} if chosen.budget else {}
+
+    spec = RunSpec.parse({**fields, "teachers": [f"run:{uuid.UUID(int=1)}"] * teachers})
+
+    assert chosen.description.endswith(".")
+    assert spec.total_steps > 0
+
+
+@every_method
+def test_its_small_preset_is_what_one_gets_without_choosing(card: MethodCard) -> None:
+    assert card.settings.model_validate(dict(card.presets["small"].settings)) == card.settings()
+
+
+@every_method
+def test_every_setting_is_described_in_a_sentence(card: MethodCard) -> None:
+    for name, field in card.settings.model_fields.items():
+        assert field.description, f"{card.id}: {name} has no description"
+        assert field.description.endswith("."), f"{card.id}: the description of {name} is no sentence"
+
+
+def bad_values(schema: dict[str, Any]) -> list[Any]:
+    """Values that a field's JSON schema rules out, one for each of its bounds."""
+    choices = [schema, *schema.get("anyOf", [])]
+    bad: list[Any] = []
+    for choice in choices:
+        bad += [
+            choice[bound] + (-1 if "inimum" in bound else 1)
+            for bound in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+            if bound in choice
+        ]
+        bad += ["no such choice"] if "enum" in choice else []
+        bad += ["text"] if choice.get("type") in ("boolean", "integer", "number", "array") else []
+    return bad
+
+
+@every_method
+def test_a_bad_setting_is_refused_with_its_field_its_value_and_a_remedy(card: MethodCard) -> None:
+    teachers = card.teachers.at_least if card.teachers is not None else 0
+    fields = {"method": card.id, "task": task_of(card).id, "teachers": [f"run:{uuid.UUID(int=1)}"] * teachers}
+    tried = 0
+
+    for name, schema in card.settings.model_json_schema()["properties"].items():
+        for value in bad_values(schema):
+            with pytest.raises(SpecError) as refusal:
+                RunSpec.parse({**fields, "settings": {name: value}})
+            [problem] = [each for each in refusal.value.problems if each.field.startswith(f"settings.{name}")]
+            assert problem.message.startswith("must be "), f"{name}={value!r}: {problem}"
+            assert problem.message.endswith(f"; got {value!r}."), f"{name}={value!r}: {problem}"
+            tried += 1
+
+    assert tried > 0
+
+
+@every_method
+def test_its_page_has_all_parts(card: MethodCard) -> None:
+    text = catalog.readme(card.id)
+
+    title, *rest = text.split("\n## ")
+    parts = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in rest}
+    assert title.startswith(f"# {card.title}")
+    assert [part for part in PARTS if not parts.get(part)] == []
+    assert "$" in parts["Equations"]
+    assert re.search(r"^1\. ", parts["Differs from the paper"], re.MULTILINE)
+    assert f"python -m engine evidence {card.id}" in parts["Results"]
+
+
+@every_method
+def test_its_page_names_every_setting_of_its_own(card: MethodCard) -> None:
+    text = catalog.readme(card.id)
+    own = set(card.settings.model_fields) - set(TrainingSettings.model_fields)
+
+    assert [name for name in sorted(own) if f"`{name}`" not in text] == []
+
+
+@every_method
+def test_it_is_measured_against_a_baseline_that_exists(card: MethodCard) -> None:
+    module = importlib.import_module(f"engine.methods.{catalog.folder(card.id)}.evidence")
+
+    assert module.evidence is not None
+    assert card.baseline is None or card.baseline in catalog.methods()
+    assert card.version >= 1

@@ -1,0 +1,181 @@
+"""Figures are plain data in, a plain dict out: their tests look at the data and at the axes' names."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from engine.metrics.cards import METRICS
+from webapp.figures.confusion import confusion
+from webapp.figures.curves import Line, panels_of, training_curves
+from webapp.figures.palette import COLORS, color_of, slot_of, styles_of
+from webapp.figures.pareto import Candidate, front, pareto
+from webapp.figures.plotly import style_ids
+from webapp.figures.reliability import Bin, Reliability, reliability_diagram
+from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
+
+BINS = [Bin(0.0, 0.5, 0, None, None), Bin(0.5, 1.0, 40, 0.8, 0.75)]
+
+EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
+    "curves": lambda: training_curves([Line("loss", [1, 2], [2.0, None], COLORS[0])], title="Loss terms", y="loss"),
+    "reliability": lambda: reliability_diagram([Reliability("student", BINS, COLORS[0])]),
+    "risk": lambda: risk_coverage([RiskCoverage("student", [0.5, 1.0], [0.0, 0.2], COLORS[0])]),
+    "confidence": lambda: confidence_histogram(edges=[0, 0.5, 1], correct=[1, 8], wrong=[2, 1]),
+    "confusion": lambda: confusion([[8, 2], [0, 10]]),
+    "pareto": lambda: pareto([Candidate("a", 100, 0.9, COLORS[0], spread=0.01)], cost="Parameters", quality="Accuracy"),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_plotly_knows_every_property_of_a_figure(name: str) -> None:
+    figure = EXAMPLES[name]()
+
+    checked = go.Figure(figure)  # refuses what it doesn't know
+
+    assert len(checked.data) == len(figure["data"])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_figure_has_a_title_and_names_both_axes(name: str) -> None:
+    layout = EXAMPLES[name]()["layout"]
+
+    titles = [layout["title"]["text"], layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]]
+
+    assert all(titles)
+
+
+def test_the_web_does_not_import_plotly_for_its_figures() -> None:
+    program = "import sys, webapp.figures.curves, webapp.figures.reliability, webapp.figures.pareto; print('plotly' in sys.modules)"
+
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "False"
+
+
+def test_a_run_has_the_same_color_wherever_it_is_drawn() -> None:
+    run_id = "3630a296-4449-4636-b0af-706e199ef9c3"
+
+    alone, among_others = color_of(run_id), styles_of(["first", run_id, "third"])[1][0]
+
+    assert alone == among_others == COLORS[slot_of(run_id)]
+
+
+def test_runs_that_share_a_color_are_told_apart_by_the_dash() -> None:
+    run_ids = [f"run {number}" for number in range(20)]
+
+    styles = styles_of(run_ids)
+
+    assert len(set(styles)) == 20
+
+
+def test_an_empty_bin_is_no_point_of_the_reliability_curve_but_counts_as_zero() -> None:
+    figure = reliability_diagram([Reliability("student", BINS, COLORS[0])])
+
+    _, curve, counts = figure["data"]
+    assert (curve["x"], curve["y"]) == ([0.8], [0.75])
+    assert (counts["x"], counts["y"]) == ([0.25, 0.75], [0.0, 1.0])
+
+
+def test_a_bin_with_fewer_than_ten_examples_is_hollow() -> None:
+    bins = [Bin(0.0, 0.5, 9, 0.4, 0.5), Bin(0.5, 1.0, 10, 0.8, 0.75)]
+
+    curve = reliability_diagram([Reliability("student", bins, COLORS[0])])["data"][1]
+
+    assert curve["marker"]["symbol"] == ["circle-open", "circle"]
+
+
+def test_the_diagonal_of_perfect_calibration_is_drawn_first() -> None:
+    diagonal = reliability_diagram([])["data"][0]
+
+    assert (diagonal["x"], diagonal["y"], diagonal["name"]) == ([0, 1], [0, 1], "perfectly calibrated")
+
+
+def test_the_best_order_leaves_all_errors_to_the_end() -> None:
+    # One in four answers is wrong: the first three quarters can be free of errors, and at 7/8 an eighth of 7/8 is wrong: 1 − ¾ ÷ ⅞ = 1/7.
+    figure = risk_coverage([RiskCoverage("student", [0.5, 1.0], [0.2, 0.25], COLORS[0])])
+
+    best = next(trace for trace in figure["data"] if trace["name"] == "best order")
+
+    points = dict(zip(best["x"], best["y"], strict=True))
+    assert points[0] == 0
+    assert points[0.75] == pytest.approx(0)
+    assert points[0.875] == pytest.approx(1 / 7)
+    assert points[1.0] == pytest.approx(0.25)
+
+
+def test_the_axis_says_which_direction_is_better() -> None:
+    figure = pareto([Candidate("a", 10, 0.5, COLORS[0])], cost="Latency", cost_unit="ms", quality="Accuracy")
+
+    assert figure["layout"]["xaxis"]["title"]["text"] == "Latency (ms) ↓ lower is better"
+    assert figure["layout"]["yaxis"]["title"]["text"] == "Accuracy ↑ higher is better"
+
+
+def test_the_front_holds_what_no_other_beats_in_both() -> None:
+    small, large = Candidate("small", 10, 0.8, ""), Candidate("large", 100, 0.9, "")
+    beaten, equal = Candidate("beaten", 50, 0.7, ""), Candidate("equal", 20, 0.8, "")
+
+    best = front([large, beaten, equal, small])
+
+    assert best == [small, large]
+
+
+def test_the_front_of_a_metric_that_should_be_low_holds_the_low_ones() -> None:
+    good, bad = Candidate("good", 10, 0.1, ""), Candidate("bad", 20, 0.4, "")
+
+    best = front([good, bad], better="lower")
+
+    assert best == [good]
+
+
+def test_the_baseline_is_marked_as_one() -> None:
+    figure = pareto([Candidate("plain", 10, 0.5, COLORS[0], baseline=True)], cost="Parameters", quality="Accuracy")
+
+    point = figure["data"][1]
+    assert (point["name"], point["marker"]["symbol"]) == ("plain (baseline)", "diamond-open")
+
+
+def test_only_mistakes_are_colored_in_a_confusion_matrix() -> None:
+    heat = confusion([[8, 2], [0, 10]])["data"][0]
+
+    assert heat["z"] == [[None, 0.2], [0.0, None]]
+    assert heat["customdata"] == [[8, 2], [0, 10]]
+
+
+def test_loss_terms_share_a_panel_and_each_validation_metric_has_its_own() -> None:
+    names = ["validation/ece", "loss", "loss/teacher", "validation/accuracy", "alpha", "validation/brier"]
+
+    panels = panels_of(names, METRICS)
+
+    assert [(panel.id, panel.series) for panel in panels] == [
+        ("loss", ["loss", "loss/teacher"]),
+        ("validation/accuracy", ["validation/accuracy"]),
+        ("validation/ece", ["validation/ece"]),
+        ("alpha", ["alpha"]),
+        ("validation/brier", ["validation/brier"]),
+    ]
+    assert [panel.shown for panel in panels] == [True, True, True, False, False]
+
+
+def test_a_panel_of_a_known_metric_names_its_unit_and_direction() -> None:
+    (panel,) = panels_of(["validation/nll"], METRICS)
+
+    assert (panel.title, panel.y) == ("Validation: NLL", "NLL (nats) ↓ lower is better")
+
+
+def test_a_baseline_lies_beneath_as_a_gray_dashed_line() -> None:
+    figure = training_curves([Line("loss (baseline)", [1, 2], [2.0, 1.0], COLORS[0], reference=True, series="loss")], title="Loss", y="loss")
+
+    (line,) = figure["data"]
+    assert line["line"]["dash"] == "dash"
+    assert line["line"]["color"] not in COLORS
+    assert line["meta"] == {"series": "loss", "run": "", "reference": True}
+
+
+def test_plotly_finds_its_style_elements_in_the_page() -> None:
+    first, *others = style_ids()
+
+    assert first == "plotly.js-style-global"
+    assert others and all(len(one) == 64 for one in others)

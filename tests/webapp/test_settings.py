@@ -1,0 +1,118 @@
+"""What the site insists on before it starts, and what it sends with each page."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from tests.webapp.conftest import signed_in
+from webapp.accounts.models import User
+from webapp.asgi import BodyLimit
+
+SETTINGS = "import webapp.settings as s; print({})"
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_it_does_not_start_with_debug_off_and_the_default_secret() -> None:
+    started = python(SETTINGS.format("'on'"), STILLHOUSE_DEBUG="off")
+
+    assert started.returncode != 0
+    assert started.stderr.strip().endswith(
+        "STILLHOUSE_DEBUG is off, so STILLHOUSE_SECRET_KEY must be set to a long random text of your own."
+    )
+
+
+def test_it_does_not_start_with_debug_off_and_a_short_secret() -> None:
+    started = python(SETTINGS.format("'on'"), STILLHOUSE_DEBUG="off", STILLHOUSE_SECRET_KEY="short")
+
+    assert started.returncode != 0
+    assert started.stderr.strip().endswith("STILLHOUSE_SECRET_KEY must have at least 32 characters; got 5.")
+
+
+def test_with_debug_off_nothing_travels_in_the_clear() -> None:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT", "SECURE_HSTS_SECONDS")
+
+    started = python(SETTINGS.format(f"[getattr(s, name) for name in {names}]"), STILLHOUSE_DEBUG="off", STILLHOUSE_SECRET_KEY="k" * 50)
+
+    assert started.stdout.strip() == "[True, True, True, 31536000]"
+
+
+def test_djangos_own_check_for_deployment_finds_nothing() -> None:
+    code = (
+        "import django, os; os.environ['DJANGO_SETTINGS_MODULE'] = 'webapp.settings'; django.setup();"
+        "from django.core.management import call_command; call_command('check', deploy=True, fail_level='WARNING')"
+    )
+
+    checked = python(code, STILLHOUSE_DEBUG="off", STILLHOUSE_SECRET_KEY="a-secret-of-many-different-characters-0123456789-abcdefgh")
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_web_application_starts_without_torch() -> None:
+    code = "import sys, webapp.asgi, webapp.urls; print(sorted({'torch', 'sklearn', 'workers'} & {name.split('.')[0] for name in sys.modules}))"
+
+    started = python(code)
+
+    assert (started.returncode, started.stdout.strip()) == (0, "[]"), started.stderr
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
+def test_a_page_allows_scripts_from_here_only(viewer: User) -> None:
+    policy = signed_in(viewer).get("/api/v1/docs/").headers["Content-Security-Policy"]
+
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert directives["script-src"] == "'self'"
+    assert directives["default-src"] == "'self'"
+    assert (directives["object-src"], directives["base-uri"], directives["frame-ancestors"]) == ("'none'", "'none'", "'none'")
+
+
+class TestBodyLimit:
+    def answer(self, parts: list[bytes], headers: list[tuple[bytes, bytes]], limit: int = 10) -> tuple[int, bytes]:
+        """Status and body for a request whose body comes in these parts; an application that echoes stands behind the limit."""
+
+        async def echo(scope: Any, receive: Any, send: Any) -> None:
+            body = b""
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                body += message["body"]
+                if not message["more_body"]:
+                    break
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+        incoming = [{"type": "http.request", "body": part, "more_body": index < len(parts) - 1} for index, part in enumerate(parts)]
+        outgoing: list[Any] = []
+
+        async def receive() -> Any:
+            return incoming.pop(0)
+
+        async def send(message: Any) -> None:
+            outgoing.append(message)
+
+        async_to_sync(BodyLimit(echo, limit))({"type": "http", "headers": headers}, receive, send)  # type: ignore[arg-type]
+        return outgoing[0]["status"], outgoing[1]["body"]
+
+    def test_a_body_within_the_limit_passes(self) -> None:
+        assert self.answer([b"hello", b"world"], [(b"content-length", b"10")]) == (200, b"helloworld")
+
+    def test_a_body_that_announces_too_much_is_refused_unread(self) -> None:
+        status, body = self.answer([], [(b"content-length", b"11")])
+
+        assert (status, body) == (413, b'{"detail": "The body of a request may have at most 1,048,576 bytes."}')
+
+    def test_a_body_that_announces_nothing_and_goes_on_is_cut_off(self) -> None:
+        status, _ = self.answer([b"hello", b"world", b"!", b"..."], [])
+
+        assert status == 413
