@@ -1,11 +1,13 @@
 """Where a benchmark works: the servers that the environment names (else the embedded ones), and a project that is deleted afterwards."""
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,8 +30,9 @@ def project() -> Iterator["Project"]:
     from django.db import connection
 
     from webapp import servers
-    from webapp.accounts.models import Project
+    from webapp.accounts.models import Project, User
 
+    logging.getLogger().setLevel(logging.WARNING)
     servers.ensure()
     call_command("migrate", verbosity=0)
     call_command("sync_catalog", verbosity=0)
@@ -44,8 +47,42 @@ def project() -> Iterator["Project"]:
                 "DELETE FROM runs_metricpoint WHERE series_id IN (SELECT id FROM runs_metricseries WHERE run_id = ANY(%s))", [runs]
             )
         project.delete()
+        User.objects.filter(username=project.slug).delete()
         for run_id in runs:
             shutil.rmtree(Path(settings.STORE) / "runs" / str(run_id), ignore_errors=True)
+
+
+@contextmanager
+def running(what: Literal["worker", "web"]) -> Iterator[str]:
+    """A worker, or a web server, whose address is given; stopped when the block ends. It listens when the block begins."""
+    import httpx
+
+    from tests import processes
+
+    port = processes.free_port()
+    program = processes.worker(os.environ, slots=1) if what == "worker" else processes.web(os.environ, port)
+    with program:
+        deadline = time.monotonic() + 120
+        while True:
+            assert program.is_running() and time.monotonic() < deadline, f"the {what} does not listen:\n{program.output}"
+            if what == "worker" and "ready." in program.output:
+                break
+            with suppress(httpx.TransportError):
+                if what == "web" and httpx.get(f"http://127.0.0.1:{port}/api/v1/"):
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+
+
+def authorization(project: "Project") -> dict[str, str]:
+    """The header of a new person's token who may launch in the project."""
+    from webapp.accounts import tokens
+    from webapp.accounts.models import Role, Scope, User
+
+    user = User.objects.create(username=project.slug)
+    project.memberships.create(user=user, role=Role.OPERATOR)
+    _, text = tokens.make(user, project, name="benchmark", scope=Scope.LAUNCH)
+    return {"Authorization": f"Bearer {text}"}
 
 
 def verdict(name: str, value: float, unit: str, target: float, *, at_least: bool) -> bool:

@@ -14,8 +14,9 @@ from engine.export import load_model
 from engine.method import Length, Method, MicroBatch, Position, Surroundings
 from engine.seeds import derived_seed, seed_everything
 from engine.spec import ModelRef, RunSpec
-from engine.state import seal
+from engine.state import modules_of, seal
 from engine.tasks.task import Task
+from engine.team import Team, team_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,6 +34,7 @@ class Assembly:
     blueprint: dict[str, Any]
     batch_size: int
     micro_batches: int
+    team: Team
 
 
 def assemble(
@@ -50,7 +52,7 @@ def assemble(
     """
     method_class = method_class or catalog.load_method(spec.method)
     task_class = task_class or catalog.load_task(spec.task)
-    device = device_of(spec)
+    team, device = team_of(spec.devices), device_of(spec)
     seed_everything(spec.seed)
     task = task_class(task_class.card.options.model_validate(spec.task_options), device)
     settings = method_class.card.settings.model_validate(spec.settings)
@@ -84,8 +86,10 @@ def assemble(
     )
     method.build()
     seal(method)
+    if team.size > 1 and not any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules_of(method)):
+        raise SpecError.at("devices", f"{method.card.id} runs on one device; got {spec.devices}.")
     micro_batches = getattr(settings, "micro_batches", 1)
-    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, micro_batches)
+    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, micro_batches, team)
 
 
 def device_of(spec: RunSpec) -> torch.device:

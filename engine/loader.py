@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine.method import Batch, Phase, Position
 from engine.seeds import derived_seed
+from engine.team import Team
 
 if TYPE_CHECKING:
     from engine.tasks.task import Split
@@ -19,7 +20,8 @@ class Loader:
     """Makes the batch of the step at `position`, and keeps its epoch up to date.
 
     A split's rows come in a new order each epoch (in their own where the phase does not shuffle), the last partial batch included. A
-    batch source gets a generator that is seeded anew at each step. With several devices each takes every `world`-th row of the batch.
+    batch source gets a generator that is seeded anew at each step. With several devices each takes its share of the rows, and `share` is
+    what its loss has to be multiplied by so that the mean over the devices is the mean over the whole batch's rows.
     """
 
     def __init__(
@@ -31,10 +33,10 @@ class Loader:
         batch_size: int,
         seed: int,
         device: torch.device,
-        rank: int = 0,
-        world: int = 1,
+        team: Team,
     ) -> None:
-        self._phase, self._seed, self._device, self._rank, self._world = phase, (seed, index), device, rank, world
+        self._phase, self._seed, self._device, self._team = phase, (seed, index), device, team
+        self.share = 1.0
         self._generator = torch.Generator(device)
         self._split = splits[phase.data] if isinstance(phase.data, str) else None
         self._epoch = -1
@@ -49,12 +51,20 @@ class Loader:
             if position.epoch != self._epoch:
                 self._epoch, self._rows = position.epoch, self._order(position.epoch).split(self._batch_size)
             rows = self._rows[position.step_in_epoch]
-            return self._split.take(rows if self._world == 1 else rows[self._rank :: self._world])
+            return self._split.take(rows if self._team.size == 1 else self._shared(rows))
         if self._phase.data is None:
             return NO_BATCH
         assert callable(self._phase.data)
-        self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._rank))
+        self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._team.rank))
         return self._phase.data(position.phase_step, self._generator)
+
+    def _shared(self, rows: Tensor) -> Tensor:
+        if len(rows) < self._team.size:  # too few to go round: all take all of them
+            self.share = 1.0
+            return rows
+        own = rows[self._team.rank :: self._team.size]
+        self.share = len(own) * self._team.size / len(rows)
+        return own
 
     def _order(self, epoch: int) -> Tensor:
         assert self._split is not None

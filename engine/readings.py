@@ -22,8 +22,8 @@ READ_STEPS = 512
 class Readings:
     """Takes each step's terms and emits every `every`-th step's, as numbers. Raises NonFiniteError at the first bad term of the first bad step."""
 
-    def __init__(self, emit: Callable[[Event], None], *, every: int, waits: bool) -> None:
-        self._emit, self._every, self._waits = emit, every, waits
+    def __init__(self, emit: Callable[[Event], None], *, every: int, waits: bool, seconds: float = READ_SECONDS) -> None:
+        self._emit, self._every, self._waits, self._seconds = emit, every, waits, seconds
         self._pending: list[tuple[int, Logs]] = []
         self._read_at = time.perf_counter()
 
@@ -33,7 +33,7 @@ class Readings:
             self._check_and_emit(step, {name: term.item() for name, term in terms.items()})
             return
         self._pending.append((step, {name: term.detach() for name, term in terms.items()}))
-        if len(self._pending) >= READ_STEPS or time.perf_counter() - self._read_at >= READ_SECONDS:
+        if len(self._pending) >= READ_STEPS or time.perf_counter() - self._read_at >= self._seconds:
             self.read()
 
     def read(self) -> None:

@@ -29,6 +29,7 @@ from engine.packing import Packer, unpack
 from engine.readings import Readings
 from engine.spec import RunSpec
 from engine.tasks.task import Task
+from engine.team import leads
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ def execute(
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
     `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
+    if not leads():
+        emit = _unheard
     place, tables = _Place(), _Tables(workdir, emit)
     threads = torch.get_num_threads()
     device = torch.device("cuda") if torch.cuda.is_available() and spec.device != "cpu" else torch.device("cpu")
@@ -79,6 +82,10 @@ def execute(
         torch.set_num_threads(threads)
     emit(outcome)
     return outcome
+
+
+def _unheard(event: Event) -> None:
+    """Where the events of all processes but the leading one go."""
 
 
 @dataclasses.dataclass
@@ -125,6 +132,8 @@ class _Tables:
 
     def __call__(self, name: str, content: Any) -> None:
         """Writes one and tells it. NaN and infinity are refused: they are not JSON."""
+        if not leads():
+            return
         assert name.replace("-", "").replace("_", "").isalnum(), f"a table's name has letters, digits, - and _; got {name!r}"
         path = self._workdir / "tables" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +146,7 @@ class _Run:
     """One run in one process: the loop and its clock."""
 
     def __init__(self, run: Assembly, emit: Emit, workdir: Path, place: _Place, tables: _Tables, stop: Callable[[], bool]) -> None:
-        self.run, self.method, self.spec, self.position = run, run.method, run.spec, run.position
+        self.run, self.method, self.spec, self.position, self.team = run, run.method, run.spec, run.position, run.team
         self.emit, self.workdir, self.place, self.tables, self.stop = emit, workdir, place, tables, stop
         self.judge = Judge(run, emit)
         self.readings = Readings(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
@@ -152,7 +161,8 @@ class _Run:
         """From the first step, or from a checkpoint, to the end."""
         if resume is not None:
             self._restore(resume)
-        checkpoint.forget_after(self.workdir, self.position.step)
+        if self.team.leads:
+            checkpoint.forget_after(self.workdir, self.position.step)
         with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
             self.clock = self.checkpoint_clock = time.perf_counter()
             try:
@@ -202,6 +212,7 @@ class _Run:
             batch_size=phase.batch_size or self.run.batch_size,
             seed=self.spec.seed,
             device=self.run.device,
+            team=self.team,
         )
         limit = self.spec.budget.seconds if self.spec.budget is not None else None
         evaluate_every = self.evaluate_every if phase.evaluate else 0
@@ -209,19 +220,21 @@ class _Run:
         steps_before = position.step
         while position.phase_step < phase.steps:
             now = time.perf_counter()
-            if limit is not None and self._seconds(now) >= limit:
+            if limit is not None and self.team.agree(self._seconds(now) >= limit):
                 self.out_of_time = True
                 break
-            if self.stop():
+            if self.team.agree(self.stop()):
                 self.stopped = True
                 break
             if now - reported >= PROGRESS_SECONDS:
                 self._progress(phase, total, (position.step - steps_before) / (now - started))
                 reported = now
             place.step = position.step + 1
-            terms = self._step(phase, loader.batch(position))
+            terms = self._step(phase, loader.batch(position), loader.share)
             position.step += 1
             position.phase_step += 1
+            if not self.team.leads:
+                continue
             readings.take(position.step, terms)
             if evaluate_every and position.step % evaluate_every == 0 and position.step < total:
                 readings.read()
@@ -237,15 +250,16 @@ class _Run:
         rate = (position.step - steps_before) / max(time.perf_counter() - started, 1e-9)
         self._progress(phase, total, rate)
 
-    def _step(self, phase: Phase, batch: Batch) -> Logs:
+    def _step(self, phase: Phase, batch: Batch, share: float) -> Logs:
         if self.autocast is None:
-            return self._pieces(phase, batch)
+            return self._pieces(phase, batch, share)
         with self.autocast:
-            return self._pieces(phase, batch)
+            return self._pieces(phase, batch, share)
 
-    def _pieces(self, phase: Phase, batch: Batch) -> Logs:
+    def _pieces(self, phase: Phase, batch: Batch, share: float) -> Logs:
         """The step on the whole batch, or on one micro-batch after the other; then a term is the mean over rows of the pieces' terms."""
         rows, pieces, micro = len(batch), self.run.micro_batches, self.run.micro
+        micro.weight = share
         if pieces == 1 or rows < 2:
             return phase.step(batch)
         size = -(-rows // pieces)
@@ -253,10 +267,11 @@ class _Run:
         try:
             for start in range(0, rows, size):
                 stop = min(start + size, rows)
-                micro.weight, micro.last = (stop - start) / rows, stop == rows
+                part = (stop - start) / rows
+                micro.weight, micro.last = share * part, stop == rows
                 for name, term in phase.step(batch.rows(start, stop)).items():
-                    share = term.detach() * micro.weight
-                    totals[name] = totals[name] + share if name in totals else share
+                    weighted = term.detach() * part
+                    totals[name] = totals[name] + weighted if name in totals else weighted
         finally:
             micro.weight, micro.last = 1.0, True
         return totals
@@ -271,6 +286,8 @@ class _Run:
 
     def _save(self, phase: Phase, *, wait: bool) -> None:
         """Copies the state and hands it to the writer; with `wait`, returns when it is durable."""
+        if not self.team.leads:
+            return
         self.readings.read()
         packer = Packer()
         content = {
@@ -342,8 +359,9 @@ class _Run:
         step = self.position.step
         self.place.phase = "final evaluation"
         self.method.finish()
-        self._export()
-        self.judge.conclude(step)
+        if self.team.leads:
+            self._export()
+            self.judge.conclude(step)
         seconds = self._seconds(time.perf_counter())
         if self.out_of_time:
             return Outcome("succeeded", step, f"The limit of {self.spec.budget.seconds:g} seconds ended training after step {step}.")  # type: ignore[union-attr]

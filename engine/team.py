@@ -36,13 +36,20 @@ class Team:
         return bool(word)
 
 
+def leads() -> bool:
+    """Whether this process is its team's first, or alone: the one that the world sees."""
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
 def team_of(devices: int) -> Team:
     """The team that this process is in. Raises SpecError when it has not as many processes as the run asks for devices."""
     joined = distributed.is_available() and distributed.is_initialized()
     size = distributed.get_world_size() if joined else 1
     if size != devices:
         command = f"torchrun --nproc-per-node {devices} -m engine run" if devices > 1 else "python -m engine run"
-        raise SpecError.at("devices", f"the run asks for {devices}, but {size} {'process was' if size == 1 else 'processes were'} started; use {command}.")
+        raise SpecError.at(
+            "devices", f"the run asks for {devices}, but {size} {'process was' if size == 1 else 'processes were'} started; use {command}."
+        )
     return Team(distributed.get_rank(), size, distributed.new_group(backend="gloo")) if size > 1 else Team()
 
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+from typing import cast
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402  the settings' name comes first
+from django.core.asgi import get_asgi_application
 
 _django = get_asgi_application()
 
@@ -54,4 +55,4 @@ async def _refuse(send: ASGISendCallable) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-application = BodyLimit(_django, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+application = BodyLimit(cast(ASGI3Application, _django), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

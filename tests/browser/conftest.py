@@ -87,6 +87,13 @@ def ended(run: Run) -> None:
     wait_for(lambda: Run.objects.filter(pk=run.pk, state="succeeded").exists(), seconds=60, what=f"{run.name} to succeed")
 
 
+@pytest.fixture
+def db(site: Site) -> Site:
+    """In place of pytest-django's: rows are committed, so that other processes see them, and no transaction is around a test. By this name
+    pytest-django knows that a test needs the test database."""
+    return site
+
+
 @pytest.fixture(scope="package")
 def browser(site: Site) -> Iterator[Browser]:
     path = os.environ.get("STILLHOUSE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -142,12 +149,12 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def open_page(site: Site, browser: Browser, session: Any, complaints: Complaints) -> Iterator[OpenPage]:
+def open_page(db: Site, browser: Browser, session: Any, complaints: Complaints) -> Iterator[OpenPage]:
     """Opens an address in a new window, signed in."""
     contexts: list[BrowserContext] = []
 
     def open_(path: str, *, width: int = 1440, theme: str = "light") -> Page:
-        context = browser.new_context(base_url=site.address, storage_state=session, viewport={"width": width, "height": 900}, color_scheme=theme)
+        context = browser.new_context(base_url=db.address, storage_state=session, viewport={"width": width, "height": 900}, color_scheme=theme)
         context.set_default_timeout(DEADLINE)
         contexts.append(context)
         page = context.new_page()

@@ -66,6 +66,7 @@ def test_a_person_launches_watches_stops_resumes_and_compares(site: Site, open_p
     page.get_by_role("link", name="Pin teacher as the baseline").click()
     expect(page.locator("th.pinned")).to_contain_text("teacher")
     expect(page.locator("td .good, td .bad").first).to_be_visible()
+    page.locator("#compare-curves .chart").last.scroll_into_view_if_needed()
     expect(page.locator("#compare-curves .js-plotly-plot")).to_have_count(4)
     assert complaints.of == []
 

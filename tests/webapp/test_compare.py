@@ -172,7 +172,7 @@ def test_what_makes_numbers_incomparable_is_said(
     viewer: User, finished_run: RunMaker, one: dict[str, Any], two: dict[str, Any], warning: str
 ) -> None:
     runs = [
-        finished_run(**{"device": about.pop("on", "CPU, 1 thread")}, **{k: v for k, v in about.items() if k != "device"})
+        finished_run(device=about.pop("on", "CPU, 1 thread"), **{k: v for k, v in about.items() if k != "device"})
         for about in (dict(one), dict(two))
     ]
 

@@ -234,7 +234,8 @@ def test_two_people_may_use_the_same_key(project: Project, operator: User, owner
 
 
 def test_a_refused_launch_leaves_its_key_free(project: Project, operator: User) -> None:
-    problems_before = pytest.raises(SpecError, launch, project, operator, {**SPEC, "seed": -1}, "key-1")
+    with pytest.raises(SpecError) as problems_before:
+        launch(project, operator, {**SPEC, "seed": -1}, "key-1")
 
     runs = launch(project, operator, SPEC, "key-1")
 

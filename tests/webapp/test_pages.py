@@ -113,6 +113,14 @@ def test_a_filter_that_finds_nothing_says_so_and_offers_to_clear_it(finished_run
     assert "No run matches" in page and "Clear filters" in page
 
 
+def test_filters_that_were_left_empty_ask_for_nothing(finished_run: RunMaker, viewer: User) -> None:
+    finished_run(name="the wanted one"), finished_run(name="another")
+
+    page = text_of(as_(viewer).get(reverse("runs", args=["distillery"]) + "?q=wanted&state=&method=&task=&tag=&sort="))
+
+    assert "the wanted one" in page and "another" not in page and 'class="notice error"' not in page
+
+
 def test_a_sort_that_makes_no_sense_is_explained_and_the_table_still_shown(finished_run: RunMaker, viewer: User) -> None:
     finished_run(name="still here")
 

@@ -4,13 +4,23 @@ A stranger gets Http404, so that what exists is not disclosed; a member whose ro
 request that came with an API token is limited to the token's project and scope, whatever the person's role.
 """
 
+from typing import TYPE_CHECKING, TypedDict
+
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 from rest_framework.request import Request
 
-from webapp.accounts.models import Membership, Project, Role, Scope, User
+from webapp.accounts.models import ApiToken, Membership, Project, Role, Scope, User
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class HasRole(TypedDict):
+        my_role: str
+
+    ProjectOfMine = WithAnnotations[Project, HasRole]
 
 Person = User | AnonymousUser
 
@@ -24,15 +34,14 @@ def person(request: HttpRequest | Request) -> User:
     return request.user
 
 
-def projects_of(user: Person) -> QuerySet[Project]:
+def projects_of(user: Person) -> "QuerySet[ProjectOfMine]":
     """The person's projects, each with `my_role`; only the token's project when the request came with a token."""
-    if not isinstance(user, User):
-        return Project.objects.none()
-    mine = Project.objects.filter(memberships__user=user).annotate(my_role=role_subquery(user, "pk"))
-    return mine if user.token is None else mine.filter(pk=user.token.project_id)
+    mine = Project.objects.annotate(my_role=role_subquery(user, "pk")).filter(my_role__isnull=False)
+    token = token_of(user)
+    return mine if token is None else mine.filter(pk=token.project_id)
 
 
-def project_for(user: Person, slug: str, at_least: Role = Role.VIEWER) -> Project:
+def project_for(user: Person, slug: str, at_least: Role = Role.VIEWER) -> "ProjectOfMine":
     """The project, if the person may act in it in that role. Raises Http404 for strangers, PermissionDenied for too low a role."""
     project = projects_of(user).filter(slug=slug).first()
     if project is None:
@@ -41,16 +50,21 @@ def project_for(user: Person, slug: str, at_least: Role = Role.VIEWER) -> Projec
     return project
 
 
-def role_subquery(user: User, project_reference: str) -> Subquery:
-    """The person's role in the outer row's project, NULL for a stranger."""
-    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project_reference)).values("role")[:1])
+def token_of(user: Person) -> ApiToken | None:
+    """The token that the request came with."""
+    return user.token if isinstance(user, User) else None
+
+
+def role_subquery(user: Person, project_reference: str) -> Subquery:
+    """The person's role in the outer row's project, NULL for a stranger and for nobody."""
+    return Subquery(Membership.objects.filter(user_id=user.pk or 0, project=OuterRef(project_reference)).values("role")[:1])
 
 
 def require(user: Person, project: Project, role: Role, at_least: Role) -> None:
     """Raises PermissionDenied, with a sentence, unless the person's role and the request's token both reach `at_least`."""
     if not role.includes(at_least):
         raise PermissionDenied(f"This needs the role {at_least.value} in {project.name}; yours is {role.value}.")
-    token = user.token if isinstance(user, User) else None
+    token = token_of(user)
     if token is not None and not HIGHEST_ROLE[Scope(token.scope)].includes(at_least):
         needed = next(scope for scope in Scope if HIGHEST_ROLE[scope].includes(at_least))
         raise PermissionDenied(f"This needs a token with the scope {needed.value}; the scope of {token.name} is {token.scope}.")

@@ -23,7 +23,7 @@ SENTENCES = {
 class ProblemSerializer(serializers.Serializer[Problem]):
     """One refused field: its path (`settings.temperature`; empty for the whole) and a sentence that says what would be right."""
 
-    field = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
+    field = serializers.CharField(allow_blank=True)
     message = serializers.CharField()
 
 

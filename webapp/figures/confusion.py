@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from webapp.figures.figure import Figure, figure
 
-
 PALE = 0.1
 """The full color means at least this share of a row, so that one mistake in thirty does not look like a catastrophe."""
 

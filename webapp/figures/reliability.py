@@ -7,7 +7,6 @@ from typing import Any
 from webapp.figures.figure import Figure
 from webapp.figures.palette import NEUTRAL, translucent
 
-
 FEW = 10
 """A bin with fewer examples says little about its accuracy: its marker is hollow."""
 

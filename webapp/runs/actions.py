@@ -51,7 +51,7 @@ def retry(user: User, run_id: UUID) -> Run:
     return _done(user, run, "retried")
 
 
-def clone(user: User, run_id: UUID, changes: Mapping[str, Any] | None = None) -> Run:
+def clone(user: User, run_id: UUID, changes: Any = None) -> Run:
     """A new run with the spec of this one and what `changes` replaces."""
     return launching.clone(run_for(user, run_id, Role.OPERATOR), user, changes)
 

@@ -56,7 +56,7 @@ class Runs(APIView):
         size = whole_number(request, "page_size", PAGE_SIZE, least=1, most=MAX_PAGE_SIZE)
         assert page is not None and size is not None
         found = runs_page(project, request.query_params, request.query_params.get("sort") or "-created", page, size)
-        return Response(envelope(request, RunSerializer(found.rows, many=True).data, total=found.total, page=page, size=size))
+        return Response(envelope(request, [RunSerializer(row).data for row in found.rows], total=found.total, page=page, size=size))
 
     @extend_schema(
         tags=RUNS,

@@ -95,9 +95,9 @@ class Compare(APIView):
     )
     def get(self, request: Request) -> Response:
         """The runs beside each other: metrics with mean, deviation and difference to the baseline, what differs in their specs, and warnings."""
-        baseline = request.query_params.get("baseline")
+        baseline = request.query_params.get("baseline", "")
         grouped = request.query_params.get("grouped", "").lower() not in ("false", "0")
-        pinned = _ids(baseline, "baseline")[0] if baseline else None
+        pinned = next(iter(_ids(baseline, "baseline")), None)
         return Response(_json(comparison(request.user, _ids(request.query_params.get("runs", ""), "runs"), pinned, grouped=grouped)))
 
 

@@ -196,7 +196,7 @@ class Download(APIView):
         content = downloads.content_of(artifact)
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Length": str(content.bytes),
+            "Content-Length": str(content.size),
             "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
             "ETag": etag,
         }
@@ -211,5 +211,5 @@ class Download(APIView):
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Reads a file away from the event loop. Under ASGI Django would first read all of an ordinary iterator into memory."""
-    while (chunk := await sync_to_async(next, thread_sensitive=False)(chunks, None)) is not None:
+    while (chunk := await sync_to_async(lambda: next(chunks, None), thread_sensitive=False)()) is not None:
         yield chunk

@@ -13,10 +13,10 @@ BLOCK = 1024 * 1024
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent: under which name, how many bytes, in which pieces."""
+    """What is sent: under which name, how many bytes (`size`), in which pieces."""
 
     name: str
-    bytes: int
+    size: int
     chunks: Iterator[bytes]
 
 

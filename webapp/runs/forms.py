@@ -123,11 +123,9 @@ def preset_values(preset: Preset | None) -> tuple[dict[str, Any], dict[str, Any]
 
 def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: Any) -> Field:
     kind, choices, optional = _kind(info.annotation)
-    default = text_of(info.get_default(call_default_factory=True)) if not info.is_required() else ""  # type: ignore[call-arg]
-    if typed is not None and path in typed:
-        raw = typed[path]
-    else:
-        raw = default if value is ... else text_of(value)
+    default = text_of(info.get_default(call_default_factory=True)) if not info.is_required() else ""
+    start = default if value is ... else text_of(value)
+    raw = start if typed is None else typed.get(path, start)
     label = info.title or label_of(path.rpartition(".")[2])
     return Field(path, label, kind, help=_help(info), raw=raw, default=default, choices=choices, optional=optional)
 

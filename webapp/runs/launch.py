@@ -44,7 +44,7 @@ class KeyReused(Exception):
     """An idempotency key came again with another body."""
 
 
-def launch(project: Project, user: User, body: Mapping[str, Any], idempotency_key: str | None = None) -> list[Run]:
+def launch(project: Project, user: User, body: Any, idempotency_key: str | None = None) -> list[Run]:
     """The queued runs that the body asks for: one a seed, followed by their baselines when it asks for those.
 
     `body` is a RunSpec's JSON with the fields of LaunchOptions beside it. With an idempotency key the same body gives the same runs however
@@ -54,7 +54,7 @@ def launch(project: Project, user: User, body: Mapping[str, Any], idempotency_ke
 
 
 @transaction.atomic
-def launch_or_repeat(project: Project, user: User, body: Mapping[str, Any], idempotency_key: str | None) -> tuple[list[Run], bool]:
+def launch_or_repeat(project: Project, user: User, body: Any, idempotency_key: str | None) -> tuple[list[Run], bool]:
     """As `launch`, and whether the runs are new."""
     project = project_for(user, project.slug, at_least=Role.OPERATOR)
     if idempotency_key is None:
@@ -74,7 +74,7 @@ def launch_or_repeat(project: Project, user: User, body: Mapping[str, Any], idem
 
 
 @transaction.atomic
-def clone(run: Run, user: User, changes: Mapping[str, Any] | None = None) -> Run:
+def clone(run: Run, user: User, changes: Any = None) -> Run:
     """A new queued run with the spec, tags and notes of `run`, and what `changes` replaces: top-level fields of a launch's body.
 
     Inside `settings` and `task_options` only the named fields are replaced, unless the method or the task changes. Raises SpecError, PermissionDenied.
@@ -101,7 +101,7 @@ def default_name(spec: RunSpec) -> str:
     return f"{spec.method} {spec.student} seed {spec.seed}"[:200]
 
 
-def _launch(project: Project, user: User, body: Mapping[str, Any]) -> list[Run]:
+def _launch(project: Project, user: User, body: Any) -> list[Run]:
     options, spec = _parsed(project, body)
     baseline_spec = _baseline_of(spec) if options.with_baseline else None
     seeds = range(spec.seed, spec.seed + options.seeds)
@@ -136,7 +136,7 @@ def _changed(body: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _parsed(project: Project, body: Mapping[str, Any]) -> tuple[LaunchOptions, RunSpec]:
+def _parsed(project: Project, body: Any) -> tuple[LaunchOptions, RunSpec]:
     """Options and a complete spec whose models exist. Raises SpecError with what is wrong in either."""
     if not isinstance(body, Mapping):
         raise SpecError.at("", "the body must be a JSON object with at least method and task.")

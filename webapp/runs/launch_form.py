@@ -227,5 +227,5 @@ def _without_defaults(typed: Mapping[str, str], method_id: str) -> dict[str, str
         return dict(typed)
     defaults = {
         f"settings.{name}": text_of(info.get_default(call_default_factory=True)) for name, info in former.settings.model_fields.items()
-    }  # type: ignore[call-arg]
+    }
     return {key: value for key, value in typed.items() if defaults.get(key) != value}

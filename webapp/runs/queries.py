@@ -4,19 +4,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import CharField, F, FilteredRelation, Func, OrderBy, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, QueryDict
 
 from engine.errors import Problem, SpecError
-from webapp.accounts.models import Project, Role, User
-from webapp.accounts.permissions import Person, require, role_subquery
+from webapp.accounts.models import Project, Role
+from webapp.accounts.permissions import Person, require, role_subquery, token_of
 from webapp.accounts.permissions import project_for as project_for
 from webapp.runs.filters import RunFilter
 from webapp.runs.models import Artifact, Attempt, LatestMetric, LogLine, Run
 from webapp.runs.status import Status, status_of
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    from webapp.accounts.permissions import HasRole
+
+    RunOfMine = WithAnnotations[Run, HasRole]
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
@@ -38,7 +45,7 @@ COLUMNS = {
 """What the table sorts by, beside the name of any headline metric."""
 
 
-def run_for(user: Person, run_id: UUID, at_least: Role = Role.VIEWER) -> Run:
+def run_for(user: Person, run_id: UUID, at_least: Role = Role.VIEWER) -> "RunOfMine":
     """The run with its project, method, task, creator and baseline, if the person may act on it in that role. One statement.
 
     Runs in the trash are found too: their page offers to restore them. Raises Http404 for strangers, PermissionDenied for too low a role.
@@ -50,12 +57,11 @@ def run_for(user: Person, run_id: UUID, at_least: Role = Role.VIEWER) -> Run:
     return run
 
 
-def runs_seen_by(user: Person) -> QuerySet[Run]:
+def runs_seen_by(user: Person) -> "QuerySet[RunOfMine]":
     """Every run of the person's projects, in the trash or not, each with `my_role`; those of one project when the request came with a token."""
-    if not isinstance(user, User):
-        return Run.objects.none()
     seen = Run.objects.annotate(my_role=role_subquery(user, "project_id")).filter(my_role__isnull=False)
-    return seen if user.token is None else seen.filter(project=user.token.project_id)
+    token = token_of(user)
+    return seen if token is None else seen.filter(project=token.project_id)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
 
     class Meta:
         model = Evaluation
-        fields = ("id", "step", "subject", "split", "final", "at", "metrics", "tables")
+        fields: tuple[str, ...] = ("id", "step", "subject", "split", "final", "at", "metrics", "tables")
 
 
 class BriefEvaluationSerializer(EvaluationSerializer):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
@@ -31,7 +31,7 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
     table = TableState.read(request)
     problem = ""
     try:
-        page = queries.runs_page(project, request.GET, table.sort, table.page)
+        page = queries.runs_page(project, _without_empty(request.GET), table.sort, table.page)
     except SpecError as error:
         problem = str(error)
         page = queries.runs_page(project)
@@ -158,7 +158,7 @@ def _header(run: Run) -> dict[str, Any]:
         "student": run_page.student_of(run.spec),
         "teachers": run_page.teachers_of(run),
         "can": run_page.actions_of(run),
-        "may_operate": Role(run.my_role).includes(Role.OPERATOR),
+        "may_operate": Role(vars(run)["my_role"]).includes(Role.OPERATOR),
     }
 
 
@@ -168,6 +168,14 @@ def _evaluations(run: Run) -> dict[str, Any]:
 
 def _activity(run: Run) -> dict[str, Any]:
     return {"run": run, "attempts": run_page.attempts_of(run), "artifacts": run_page.artifacts_of(run), "history": run_page.history_of(run)}
+
+
+def _without_empty(query: QueryDict) -> QueryDict:
+    """A form sends its untouched fields too; they ask for nothing."""
+    asked = QueryDict(mutable=True)
+    for name, values in query.lists():
+        asked.setlist(name, [value for value in values if value])
+    return asked
 
 
 def _width(request: HttpRequest) -> int:

@@ -47,6 +47,10 @@ document.getElementById("clear-selection").addEventListener("click", () => {
   show();
 });
 document.getElementById("compare-button").addEventListener("click", () => (location.href = `${bar.dataset.compare}?runs=${[...selected].join(",")}`));
+document.addEventListener("htmx:configRequest", (event) => {
+  // Untouched filters stay out of the address.
+  for (const [name, value] of [...event.detail.formData]) if (value === "") event.detail.formData.delete(name);
+});
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "runs-page") show();
 });
