@@ -50,13 +50,19 @@ def make_runs(project: "Project", count: int) -> list[UUID]:
     names = list(CARDS)[:METRICS]
     values = [{name: ((number * 7919 + position) % 1000) / 1000 for position, name in enumerate(names)} for number in range(count)]
     LatestMetric.objects.bulk_create(
-        [LatestMetric(run=run, name=name, value=value, step=run.step, split="test") for run, each in zip(runs, values, strict=True) for name, value in each.items()]
+        [
+            LatestMetric(run=run, name=name, value=value, step=run.step, split="test")
+            for run, each in zip(runs, values, strict=True)
+            for name, value in each.items()
+        ]
     )
     bins = [{"low": i / 15, "high": (i + 1) / 15, "count": 20, "conf": (i + 0.5) / 15, "acc": (i + 0.4) / 15} for i in range(15)]
     table = {"n": 300, "n_bins": 15, "split": "test", "temperature": 1.0, "bins": bins}
     Evaluation.objects.bulk_create(
         [
-            Evaluation(run=run, attempt=1, step=run.step, subject="student", split="test", final=True, metrics=each, tables={"reliability": table})
+            Evaluation(
+                run=run, attempt=1, step=run.step, subject="student", split="test", final=True, metrics=each, tables={"reliability": table}
+            )
             for run, each in zip(runs[:COMPARED], values, strict=False)
         ]
     )
@@ -80,7 +86,10 @@ def make_curves(run_ids: list[UUID], points: int) -> list[str]:
             rows["fields"], rows["n1"], rows["n2"], rows["n3"] = 3, 8, 8, 8
             rows["series"], rows["step"] = series.pk, np.arange(1, points + 1)
             rows["value"] = 1 / np.sqrt(np.arange(1, points + 1)) + 0.05 * random.standard_normal(points)
-            with connection.cursor() as cursor, cursor.copy("COPY runs_metricpoint (series_id, step, value) FROM STDIN (FORMAT BINARY)") as copy:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy("COPY runs_metricpoint (series_id, step, value) FROM STDIN (FORMAT BINARY)") as copy,
+            ):
                 copy.write(HEADER + rows.tobytes() + TRAILER)
             rebuild_overview(series)
     return names
@@ -130,7 +139,9 @@ def main() -> int:
         print(f"{name}: {milliseconds:,.0f} ms, {plain / 1000:,.0f} kB, {sent / 1000:,.0f} kB with gzip")
     table = place.verdict(f"table of {arguments.runs:,} runs × {METRICS} metrics", found["table"][0], "ms", TABLE_MS, at_least=False)
     both = found["comparison"][0] + found["curves"][0]
-    compare = place.verdict(f"comparison of {COMPARED} runs × {CURVES} curves × {arguments.points:,} points", both, "ms", COMPARE_MS, at_least=False)
+    compare = place.verdict(
+        f"comparison of {COMPARED} runs × {CURVES} curves × {arguments.points:,} points", both, "ms", COMPARE_MS, at_least=False
+    )
     return 0 if table and compare else 1
 
 

@@ -151,4 +151,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_unconfigure() -> None:
+    from webapp import servers
+
+    servers.stop()  # a process that a test started may have started them in this home
     shutil.rmtree(HOME, ignore_errors=True)

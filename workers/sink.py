@@ -94,10 +94,9 @@ class Sink:
         self._write_lines()
         self._write_position()
         self._register_checkpoint()
-        if not self._blocks and self._events:
-            models.MetricBatch.objects.create(
-                run_id=run_id, number=number, attempt=self._token.attempt
-            )  # so that its number tells that it was written
+        if not self._blocks and self._of(Log):
+            # All else may be written twice and is the same; lines are told apart by this batch's number alone.
+            models.MetricBatch.objects.create(run_id=run_id, number=number, attempt=self._token.attempt)
         kinds = {_KINDS[type(event)] for event in self._events if type(event) in _KINDS} | ({"points"} if self._blocks else set())
         if kinds:
             bell.announce(run_id, kinds, batch=number)

@@ -30,7 +30,15 @@ DEADLINE = 20_000
 """Milliseconds. Long, because tests share two cores with the runs that they watch."""
 
 # Without the flags a browser asks its maker's servers for many things, which fails on a closed network and fills the console.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass
@@ -72,19 +80,28 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
         programs.enter_context(processes.beat(process_environment))
         site.start_web()
         quick = {"task": "digits", "device": "cpu", "budget": {"steps": 60}}
-        (teacher,) = launch(project, person, {**quick, "method": "supervised", "student": "mlp-64-64", "name": "teacher", "tags": ["teacher"]})
+        (teacher,) = launch(
+            project, person, {**quick, "method": "supervised", "student": "mlp-64-64", "name": "teacher", "tags": ["teacher"]}
+        )
         ended(teacher)
-        taught = launch(project, person, {**quick, "method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"], "name": "taught", "with_baseline": True})
+        taught = launch(
+            project, person, {**quick, "method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"], "name": "taught", "with_baseline": True}
+        )
+        wild = {"optimizer": "sgd", "learning_rate": 90}
+        (diverged,) = launch(
+            project, person, {**quick, "method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"], "name": "diverged", "settings": wild}
+        )
+        ended(diverged, "failed")
         for run in [teacher, *taught]:
             ended(run)
-            site.runs[run.name] = str(run.pk)
+        site.runs.update({run.name: str(run.pk) for run in [teacher, *taught, diverged]})
         yield site
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)
 
 
-def ended(run: Run) -> None:
-    wait_for(lambda: Run.objects.filter(pk=run.pk, state="succeeded").exists(), seconds=60, what=f"{run.name} to succeed")
+def ended(run: Run, state: str = "succeeded") -> None:
+    wait_for(lambda: Run.objects.filter(pk=run.pk, state=state).exists(), seconds=60, what=f"{run.name} to be {state}")
 
 
 @pytest.fixture
@@ -154,7 +171,9 @@ def open_page(db: Site, browser: Browser, session: Any, complaints: Complaints) 
     contexts: list[BrowserContext] = []
 
     def open_(path: str, *, width: int = 1440, theme: str = "light") -> Page:
-        context = browser.new_context(base_url=db.address, storage_state=session, viewport={"width": width, "height": 900}, color_scheme=theme)
+        context = browser.new_context(
+            base_url=db.address, storage_state=session, viewport={"width": width, "height": 900}, color_scheme=theme
+        )
         context.set_default_timeout(DEADLINE)
         contexts.append(context)
         page = context.new_page()

@@ -13,6 +13,7 @@ PAGES = {
     "empty": "/p/second/",
     "launch": "/p/browser/launch/?method=vanilla-kd",
     "run": "/runs/{taught}/",
+    "failed": "/runs/{diverged}/",
     "compare": "/p/browser/compare/?runs={taught},{teacher}&baseline={teacher}",
     "methods": "/p/browser/methods/",
     "method": "/p/browser/methods/logit-standardization/",

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from engine.metrics.cards import METRICS
 from webapp.figures.confusion import confusion
-from webapp.figures.curves import Line, panels_of, training_curves
+from webapp.figures.curves import Line, drawable, panels_of, training_curves
 from webapp.figures.palette import COLORS, color_of, slot_of, styles_of
 from webapp.figures.pareto import Candidate, front, pareto
 from webapp.figures.plotly import style_ids
@@ -166,7 +167,9 @@ def test_a_panel_of_a_known_metric_names_its_unit_and_direction() -> None:
 
 
 def test_a_baseline_lies_beneath_as_a_gray_dashed_line() -> None:
-    figure = training_curves([Line("loss (baseline)", [1, 2], [2.0, 1.0], COLORS[0], reference=True, series="loss")], title="Loss", y="loss")
+    figure = training_curves(
+        [Line("loss (baseline)", [1, 2], [2.0, 1.0], COLORS[0], reference=True, series="loss")], title="Loss", y="loss"
+    )
 
     (line,) = figure["data"]
     assert line["line"]["dash"] == "dash"
@@ -179,3 +182,12 @@ def test_plotly_finds_its_style_elements_in_the_page() -> None:
 
     assert first == "plotly.js-style-global"
     assert others and all(len(one) == 64 for one in others)
+
+
+def test_a_chart_gets_six_digits_of_a_value_and_a_gap_where_it_is_not_finite() -> None:
+    values = np.array([1234567.0, -0.00123456789, 0.0, np.nan, np.inf, 5e-324, 1.7e308])
+
+    drawn = drawable(values)
+
+    assert drawn[:5] == [1234570.0, -0.00123457, 0.0, None, None]
+    assert drawn[5] == pytest.approx(0.0, abs=1e-300) and drawn[6] == pytest.approx(1.7e308)

@@ -65,5 +65,3 @@ def test_a_cut_is_told_with_its_step(running_run: RunMaker, viewer: User) -> Non
     news = news_since(viewer, run.pk, mark)
 
     assert told(news.messages, "points")["cut_after"] == 1
-
-

@@ -224,7 +224,10 @@ def test_the_student_stands_beside_its_teacher(finished_run: RunMaker, viewer: U
 
 def test_bins_of_few_examples_that_carry_the_error_are_warned_of(finished_run: RunMaker, viewer: User) -> None:
     # 2 of 100 examples, 0.5 away: they carry 0.01 of an ECE of 0.05, a fifth.
-    bins = [{"low": 0.0, "high": 0.5, "count": 2, "conf": 0.4, "acc": 0.9}, {"low": 0.5, "high": 1.0, "count": 98, "conf": 0.9, "acc": 0.86}]
+    bins = [
+        {"low": 0.0, "high": 0.5, "count": 2, "conf": 0.4, "acc": 0.9},
+        {"low": 0.5, "high": 1.0, "count": 98, "conf": 0.9, "acc": 0.86},
+    ]
     run = finished_run(tables={"reliability": {"n": 100, "n_bins": 2, "split": "test", "temperature": 1.0, "bins": bins}})
 
     page = text_of(as_(viewer).get(reverse("run-detail", args=[run.pk])))
@@ -273,7 +276,9 @@ def test_a_deleted_run_waits_in_the_trash_and_can_be_restored(finished_run: RunM
 def test_editing_refuses_an_empty_name_with_a_sentence(finished_run: RunMaker, operator: User) -> None:
     run = finished_run(name="before")
 
-    page = text_of(as_(operator).post(reverse("run-edit", args=[run.pk]), {"name": " ", "tags": "", "notes": "", "priority": "0"}, follow=True))
+    page = text_of(
+        as_(operator).post(reverse("run-edit", args=[run.pk]), {"name": " ", "tags": "", "notes": "", "priority": "0"}, follow=True)
+    )
 
     assert "name: " in page and Run.objects.get(pk=run.pk).name == "before"
 
@@ -281,7 +286,9 @@ def test_editing_refuses_an_empty_name_with_a_sentence(finished_run: RunMaker, o
 def test_curves_come_as_panels_with_the_mark_to_go_on_from(finished_run: RunMaker, viewer: User) -> None:
     run = finished_run()
     series = MetricSeries.objects.create(run=run, name="loss", last_step=3, points=3)
-    MetricPoint.objects.bulk_create([MetricPoint(series=series, step=step, value=value) for step, value in [(1, 3.0), (2, float("nan")), (3, 1.0)]])
+    MetricPoint.objects.bulk_create(
+        [MetricPoint(series=series, step=step, value=value) for step, value in [(1, 3.0), (2, float("nan")), (3, 1.0)]]
+    )
 
     answer = as_(viewer).get(reverse("run-curves", args=[run.pk])).json()
 
@@ -355,7 +362,14 @@ def test_an_error_stands_beside_its_field_and_the_input_is_kept(project: Project
 
 
 def test_another_method_keeps_what_was_typed_over_a_default(project: Project, operator: User) -> None:
-    form = {"method": "ps-kd", "shown_method": "supervised", "task": "digits", "settings.learning_rate": "0.5", "settings.batch_size": "64", "name": "mine"}
+    form = {
+        "method": "ps-kd",
+        "shown_method": "supervised",
+        "task": "digits",
+        "settings.learning_rate": "0.5",
+        "settings.batch_size": "64",
+        "name": "mine",
+    }
 
     page = text_of(as_(operator).post(reverse("launch-fields", args=[project.slug]), form, HTTP_HX_TRIGGER_NAME="method", **HTMX))
 
@@ -364,7 +378,14 @@ def test_another_method_keeps_what_was_typed_over_a_default(project: Project, op
 
 
 def test_a_preset_fills_in_settings_and_budget(project: Project, operator: User) -> None:
-    form = {"method": "vanilla-kd", "shown_method": "vanilla-kd", "task": "digits", "preset": "paper", "settings.learning_rate": "9", "name": "mine"}
+    form = {
+        "method": "vanilla-kd",
+        "shown_method": "vanilla-kd",
+        "task": "digits",
+        "preset": "paper",
+        "settings.learning_rate": "9",
+        "name": "mine",
+    }
 
     page = text_of(as_(operator).post(reverse("launch-fields", args=[project.slug]), form, HTTP_HX_TRIGGER_NAME="preset", **HTMX))
 
@@ -403,7 +424,10 @@ def test_a_clone_fills_the_form(finished_run: RunMaker, operator: User) -> None:
 
 
 def test_seeds_and_baseline_are_launched_together(project: Project, operator: User) -> None:
-    client, form = as_(operator), complete(as_(operator), project.slug, method="ps-kd", seeds="2", with_baseline="true", **{"budget.steps": "19"})
+    client, form = (
+        as_(operator),
+        complete(as_(operator), project.slug, method="ps-kd", seeds="2", with_baseline="true", **{"budget.steps": "19"}),
+    )
 
     answer = client.post(reverse("launch", args=[project.slug]), form)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.test import Client
 
 from tests.webapp.conftest import signed_in
 from webapp.accounts.models import User
@@ -74,6 +75,18 @@ def test_a_page_allows_scripts_from_here_only(viewer: User) -> None:
     assert directives["script-src"] == "'self'"
     assert directives["default-src"] == "'self'"
     assert (directives["object-src"], directives["base-uri"], directives["frame-ancestors"]) == ("'none'", "'none'", "'none'")
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
+def test_five_wrong_passwords_lock_a_name_out_even_with_the_right_one(client: Client) -> None:
+    User.objects.create_user("vera", password="the-right-password")
+
+    codes = [client.post("/sign-in/", {"username": "vera", "password": f"wrong-{number}"}).status_code for number in range(5)]
+    locked = client.post("/sign-in/", {"username": "vera", "password": "the-right-password"})
+
+    assert codes == [200, 200, 200, 200, 429]
+    assert (locked.status_code, "_auth_user_id" in client.session) == (429, False)
 
 
 class TestBodyLimit:

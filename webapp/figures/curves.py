@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.cards import MetricCard
 from webapp.figures.figure import Better, Figure, axis_name, figure
 from webapp.figures.palette import COLORS, NEUTRAL
@@ -65,6 +68,15 @@ def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard]) -> list[P
         panels.setdefault(panel.id, panel).series.append(name)
     order = {panel_id: place for place, panel_id in enumerate(SHOWN)}
     return sorted(panels.values(), key=lambda p: (order.get(p.id, len(SHOWN)), p.id))
+
+
+def drawable(values: NDArray[np.float64]) -> list[float | None]:
+    """Values (n,) for a chart, as JSON takes them: six significant digits, which is more than a screen shows, and None for what is not finite."""
+    finite = np.isfinite(values)
+    magnitude = np.floor(np.log10(np.abs(values), out=np.zeros_like(values), where=finite & (values != 0)))
+    scale = 10.0 ** (5 - np.clip(magnitude, -290, 290))
+    rounded = np.where(finite, np.round(values * scale) / scale, 0.0)
+    return [value if there else None for value, there in zip(rounded.tolist(), finite.tolist(), strict=True)]
 
 
 def term_color(index: int) -> str:

@@ -82,7 +82,13 @@ def _curve(model: Reliability) -> dict[str, Any]:
         "y": [b.accuracy for b in filled],
         "customdata": [[b.low, b.high, b.count] for b in filled],
         "line": {"color": translucent(model.color, 0.6), "dash": model.dash, "width": 1.5},
-        "marker": {"color": model.color, "opacity": 1, "line": {"width": 1, "color": model.color}, "size": _sizes(filled), "symbol": ["circle" if b.count >= FEW else "circle-open" for b in filled]},
+        "marker": {
+            "color": model.color,
+            "opacity": 1,
+            "line": {"width": 1, "color": model.color},
+            "size": _sizes(filled),
+            "symbol": ["circle" if b.count >= FEW else "circle-open" for b in filled],
+        },
         "opacity": 0.6 if model.muted else 1,
         "hovertemplate": "confidence %{x:.3f}, accuracy %{y:.3f}<br>bin %{customdata[0]:.3f}–%{customdata[1]:.3f}: n = %{customdata[2]}",
     }

@@ -101,3 +101,10 @@ def _sender() -> Celery:
     sender = Celery("stillhouse-doorbell", broker=settings.CELERY_BROKER_URL, set_as_current=False)
     sender.conf.update(broker_transport_options=PATIENCE, broker_connection_max_retries=0)
     return sender
+
+
+def reset() -> None:
+    """Forgets connections and pauses: for a process whose settings have changed."""
+    _client.cache_clear()
+    _sender.cache_clear()
+    _Pause.until = 0.0

@@ -134,7 +134,7 @@ def comparison(user: Person, run_ids: Sequence[UUID], baseline_id: UUID | None =
 
 
 def _entries(run_ids: Sequence[UUID]) -> list[Entry]:
-    device = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt")).values("device")[:1]
+    device = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt")).order_by().values("device")[:1]
     runs = Run.objects.select_related("project", "method").annotate(device=Subquery(device)).in_bulk(run_ids)
     students, teachers = _judged(run_ids, "student"), _judged(run_ids, "teacher")
     return [Entry(runs[run_id], students.get(run_id), teachers.get(run_id), runs[run_id].device or "") for run_id in run_ids]

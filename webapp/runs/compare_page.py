@@ -1,13 +1,12 @@
 """A comparison as its page shows it: columns with their addresses, which rows come first, and the pictures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from engine.metrics.cards import METRICS
-from webapp.figures.curves import SHOWN, Line, panels_of, training_curves
+from webapp.figures.curves import SHOWN, Line, drawable, panels_of, training_curves
 from webapp.figures.figure import Figure
 from webapp.figures.palette import slot_of, styles_of
 from webapp.figures.pareto import Candidate, pareto
@@ -158,6 +157,5 @@ def _lines(column: Column, style: tuple[str, str], found: Mapping[UUID, Mapping[
         if curve is None:
             continue
         label = column.label if column.n == 1 else f"{column.label} · seed {entry.run.seed}"
-        values = [value if math.isfinite(value) else None for value in curve.values.tolist()]
-        lines.append(Line(label, curve.steps.tolist(), values, color, dash, series=name, run=str(entry.run.pk)))
+        lines.append(Line(label, curve.steps.tolist(), drawable(curve.values), color, dash, series=name, run=str(entry.run.pk)))
     return lines

@@ -1,10 +1,9 @@
 """A run's curves as the panels of its page: which series share a chart, and each chart's figure."""
 
-import math
 from typing import Any
 
 from engine.metrics.cards import METRICS
-from webapp.figures.curves import Line, Panel, panels_of, term_color, training_curves
+from webapp.figures.curves import Line, Panel, drawable, panels_of, term_color, training_curves
 from webapp.figures.palette import color_of
 from webapp.runs import curves
 from webapp.runs.models import Run
@@ -28,9 +27,8 @@ def _panel(panel: Panel, history: curves.History, beneath: curves.History | None
 
 
 def _line(name: str, curve: curves.Curve, *, color: str, run: Run, reference: bool = False) -> Line:
-    values = [value if math.isfinite(value) else None for value in curve.values.tolist()]
     label = f"{name} (baseline)" if reference else name
-    return Line(label, curve.steps.tolist(), values, color, reference=reference, series=name, run=str(run.pk))
+    return Line(label, curve.steps.tolist(), drawable(curve.values), color, reference=reference, series=name, run=str(run.pk))
 
 
 def _color(panel: Panel, index: int, run: Run) -> str:

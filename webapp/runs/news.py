@@ -1,7 +1,6 @@
 """What happened to a run since a reader last looked: points, log lines, evaluations, status. The live page is told these and nothing else."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -10,6 +9,7 @@ from uuid import UUID
 from django.template.loader import render_to_string
 
 from webapp.accounts.models import User
+from webapp.figures.curves import drawable
 from webapp.runs import curves, queries
 from webapp.runs.models import Evaluation, LogLine, Run
 from webapp.runs.status import Status, status_of
@@ -86,10 +86,7 @@ def news_since(user: User, run_id: UUID, mark: Mark) -> News:
 def points_as_json(history: curves.History) -> dict[str, Any]:
     """`{"series": {name: [[step, …], [value, …]]}, "cut_after": …}`; a value that is not finite becomes null."""
     return {
-        "series": {
-            name: [curve.steps.tolist(), [v if math.isfinite(v) else None for v in curve.values.tolist()]]
-            for name, curve in history.series.items()
-        },
+        "series": {name: [curve.steps.tolist(), drawable(curve.values)] for name, curve in history.series.items()},
         "cut_after": history.cut_after,
     }
 

@@ -222,7 +222,7 @@ class _EachTag(Func):
 
 
 def _current_attempt(run_reference: str) -> Subquery:
-    return Subquery(Attempt.objects.filter(run=OuterRef(run_reference), number=OuterRef("attempt")).values("pk")[:1])
+    return Subquery(Attempt.objects.filter(run=OuterRef(run_reference), number=OuterRef("attempt")).order_by().values("pk")[:1])
 
 
 def _sorted(runs: QuerySet[Run], sort: str, metric_names: list[str]) -> QuerySet[Run]:

@@ -97,7 +97,12 @@ def judged_of(run: Run) -> Judged | None:
 def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec in the order in which it is declared; the database keeps none. What is not declared any more comes last."""
     method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
-    inner = {"settings": method.settings if method else None, "task_options": task.options if task else None, "budget": Budget, "cadence": Cadence}
+    inner = {
+        "settings": method.settings if method else None,
+        "task_options": task.options if task else None,
+        "budget": Budget,
+        "cadence": Cadence,
+    }
     return {key: _in_order(value, inner.get(key)) for key, value in _in_order(spec, RunSpec).items()}
 
 

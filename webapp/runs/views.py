@@ -52,7 +52,9 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
     if request.GET.get("live"):
         context["refreshed"] = [row for row in page.rows if not row.status.ended or str(row.id) in request.GET.getlist("active")]
         return render(request, "runs/_runs_live.html", context)
-    response = render(request, "runs/_runs_table.html" if request.htmx and not request.htmx.history_restore_request else "runs/runs.html", context)
+    response = render(
+        request, "runs/_runs_table.html" if request.htmx and not request.htmx.history_restore_request else "runs/runs.html", context
+    )
     table.remember(response)
     return response
 

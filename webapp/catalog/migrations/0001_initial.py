@@ -6,61 +6,60 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Method',
+            name="Method",
             fields=[
-                ('id', models.SlugField(max_length=60, primary_key=True, serialize=False)),
-                ('version', models.PositiveIntegerField()),
-                ('family', models.CharField(max_length=60)),
-                ('title', models.CharField(max_length=200)),
-                ('summary', models.TextField()),
-                ('paper', models.CharField(max_length=200)),
-                ('card', models.JSONField(help_text='Settings schema, presets, needs, baseline.')),
-                ('readme', models.TextField(blank=True)),
-                ('available', models.BooleanField(default=True)),
+                ("id", models.SlugField(max_length=60, primary_key=True, serialize=False)),
+                ("version", models.PositiveIntegerField()),
+                ("family", models.CharField(max_length=60)),
+                ("title", models.CharField(max_length=200)),
+                ("summary", models.TextField()),
+                ("paper", models.CharField(max_length=200)),
+                ("card", models.JSONField(help_text="Settings schema, presets, needs, baseline.")),
+                ("readme", models.TextField(blank=True)),
+                ("available", models.BooleanField(default=True)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Task',
+            name="Task",
             fields=[
-                ('id', models.SlugField(max_length=60, primary_key=True, serialize=False)),
-                ('version', models.PositiveIntegerField()),
-                ('kind', models.CharField(max_length=30)),
-                ('title', models.CharField(max_length=200)),
-                ('summary', models.TextField()),
-                ('card', models.JSONField(help_text='Options schema, architectures, default teacher recipe, headline metrics.')),
-                ('available', models.BooleanField(default=True)),
+                ("id", models.SlugField(max_length=60, primary_key=True, serialize=False)),
+                ("version", models.PositiveIntegerField()),
+                ("kind", models.CharField(max_length=30)),
+                ("title", models.CharField(max_length=200)),
+                ("summary", models.TextField()),
+                ("card", models.JSONField(help_text="Options schema, architectures, default teacher recipe, headline metrics.")),
+                ("available", models.BooleanField(default=True)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='ModelRecord',
+            name="ModelRecord",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=200)),
-                ('kind', models.CharField(max_length=30)),
-                ('architecture', models.CharField(max_length=200)),
-                ('parameters', models.BigIntegerField(null=True)),
-                ('meta', models.JSONField(default=dict, help_text='The exported model.json: builder, config, classes, input shape.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('parents', models.ManyToManyField(blank=True, related_name='children', to='catalog.modelrecord')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='accounts.project')),
+                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=200)),
+                ("kind", models.CharField(max_length=30)),
+                ("architecture", models.CharField(max_length=200)),
+                ("parameters", models.BigIntegerField(null=True)),
+                ("meta", models.JSONField(default=dict, help_text="The exported model.json: builder, config, classes, input shape.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("parents", models.ManyToManyField(blank=True, related_name="children", to="catalog.modelrecord")),
+                ("project", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="models", to="accounts.project")),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
     ]

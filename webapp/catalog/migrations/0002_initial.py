@@ -5,23 +5,22 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('catalog', '0001_initial'),
-        ('runs', '0001_initial'),
+        ("catalog", "0001_initial"),
+        ("runs", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='modelrecord',
-            name='run',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='model', to='runs.run'),
+            model_name="modelrecord",
+            name="run",
+            field=models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name="model", to="runs.run"),
         ),
         migrations.AddField(
-            model_name='modelrecord',
-            name='task',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='catalog.task'),
+            model_name="modelrecord",
+            name="task",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="models", to="catalog.task"),
         ),
     ]

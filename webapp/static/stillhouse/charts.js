@@ -68,7 +68,7 @@ function themed({ data, layout }, ownLegend) {
   const color = (name) => root.getPropertyValue(name).trim();
   const axis = {
     gridcolor: color("--chart-grid"), zerolinecolor: color("--chart-grid"), linecolor: color("--chart-axis"), tickcolor: color("--chart-axis"),
-    tickfont: { color: color("--text-soft"), size: 11 }, automargin: true,
+    tickfont: { color: color("--text-soft"), size: 11 }, automargin: true, exponentformat: isExtreme(data) ? "e" : "B",
   };
   const title = { font: { color: color("--text-soft"), size: 12 }, standoff: 8 };
   const named = (given) => ({ ...axis, ...given, title: { ...title, ...given.title } });
@@ -88,6 +88,12 @@ function themed({ data, layout }, ownLegend) {
   };
   for (const name of Object.keys(layout)) if (/^[xy]axis\d*$/.test(name)) out[name] = named(layout[name]);
   return out;
+}
+
+/** Beyond k, M, µ… Plotly writes raised exponents, for which it needs style attributes, which the page's policy refuses. */
+function isExtreme(data) {
+  const extreme = (value) => Math.abs(value) >= 1e14 || (value !== 0 && Math.abs(value) < 1e-14);
+  return data.some((trace) => trace.type === "scatter" && trace.y.some((value) => value !== null && extreme(value)));
 }
 
 function describe({ layout }) {
