@@ -36,11 +36,16 @@ class TrainingSettings(MethodSettings):
 
     batch_size: int = Field(64, ge=1, le=65536, description="Rows of the data set in one optimizer step.")
     micro_batches: int = Field(
-        1, ge=1, le=1024, description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch."
+        1,
+        ge=1,
+        le=1024,
+        description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch.",
     )
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule of the student's weights.")
     learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of the schedule.")
-    weight_decay: float = Field(0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam).")
+    weight_decay: float = Field(
+        0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam)."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, and the first of Adam's two betas.")
     nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(

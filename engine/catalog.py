@@ -75,7 +75,10 @@ def _only_subclass(module: "ModuleType", parent: type[T]) -> type[T]:
     here = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, parent) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+        if isinstance(value, type)
+        and issubclass(value, parent)
+        and value.__module__ == module.__name__
+        and not value.__name__.startswith("_")
     ]
     assert len(here) == 1, f"{module.__name__} must define exactly one {parent.__name__}, found {[c.__name__ for c in here]}"
     return here[0]

@@ -15,7 +15,9 @@ def models_of(run: Run) -> dict[str, str]:
     """
     references = [*run.spec.get("teachers", []), run.spec.get("student")]
     names = {UUID(ref["name"]) for ref in references if isinstance(ref, dict) and ref.get("source") == "run"}
-    exported = Artifact.objects.filter(kind="model", run__in=names, run__project=run.project_id, run__state=State.SUCCEEDED, attempt=F("run__attempt"))
+    exported = Artifact.objects.filter(
+        kind="model", run__in=names, run__project=run.project_id, run__state=State.SUCCEEDED, attempt=F("run__attempt")
+    )
     return {f"run:{run_id}": path for run_id, path in exported.values_list("run_id", "path")}
 
 
