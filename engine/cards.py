@@ -91,6 +91,7 @@ class MethodCard:
     `version` goes up when the same spec would give different weights. `presets` always hold "small" (the specification's small-scale
     column, equal to the defaults), "paper" (the published values) and "tiny" (a few seconds on one core, for tests).
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
+    `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
     `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
     """
 
@@ -106,6 +107,7 @@ class MethodCard:
     presets: Mapping[str, Preset]
     baseline: str | None = "supervised"
     epochs: int = 60
+    data_parallel: bool = False
     check: Callable[["RunSpec"], list["Problem"]] | None = None
 
 

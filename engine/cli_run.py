@@ -17,7 +17,7 @@ from engine.cli import FAILED, INTERRUPTED, SUCCEEDED, Refused
 from engine.events import Artifact, Evaluation, Event, Log, Outcome, PhaseStarted, Progress
 from engine.runner import execute
 from engine.spec import RunSpec
-from engine.team import joined_by_torchrun
+from engine.team import joined_team
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     resume = _resume_from(workdir, wanted=options.resume)
     console = Console(stderr=True, quiet=options.quiet)
     stop = threading.Event()
-    with joined_by_torchrun(), _display(console) as display, _interrupts(stop, console):
+    with joined_team(), _display(console) as display, _interrupts(stop, console):
         outcome = execute(spec, display.show, workdir, models=models, resume=resume, stop=stop.is_set)
     return _report(outcome, workdir)
 

@@ -221,6 +221,8 @@ def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Pro
         problems += _model_problems(spec.student, "student", task, needs=None)
     if spec.device == "cpu" and spec.devices > 1:
         problems.append(Problem("devices", f"a run on the CPU has one device; got {spec.devices}."))
+    if spec.devices > 1 and not method.data_parallel:
+        problems.append(Problem("devices", f"{method.id} runs on one device; got {spec.devices}."))
     if spec.device == "cpu" and spec.precision == "float16":
         problems.append(Problem("precision", "float16 needs a GPU; choose float32 or bfloat16 on the CPU."))
     return problems

@@ -1,4 +1,4 @@
-"""Several devices: one process each, started by torchrun. Each takes its share of every batch; `Method.prepare` averages their gradients.
+"""Several devices: one process each, started by torchrun or by a worker. Each takes its share of every batch; `Method.prepare` averages their gradients.
 
 The first process leads: it alone emits, judges, writes files, and decides when to stop. The others only train along.
 """
@@ -54,8 +54,8 @@ def team_of(devices: int) -> Team:
 
 
 @contextmanager
-def joined_by_torchrun() -> Iterator[None]:
-    """Joins the processes that torchrun started beside this one, if any, for the time inside."""
+def joined_team() -> Iterator[None]:
+    """Joins the processes that torchrun, or a worker, started beside this one, if any, for the time inside."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,10 +43,24 @@ def main(pipe: Connection, order_json: str) -> None:
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True, name="listener").start()
     voice.start()
     try:
-        _train(order, voice, stop)
+        _train(order, voice.emit, stop)
         voice.close()
     except BaseException:
         # Not the run's failure, which the engine turns into an Outcome: this child is broken, and the shepherd tries again.
+        traceback.print_exc()
+        _leave(1)
+    _leave(0)
+
+
+def follow(order_json: str, rank: int) -> None:
+    """One of the further processes of a run on several devices: trains along with the first one, which alone is heard. It ends with the run."""
+    order = json.loads(order_json)
+    _die_with_the_worker()
+    _write_output_to(Path(order["output"]))
+    os.environ.update(order["environment"] | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    try:
+        _train(order, lambda event: None, threading.Event())
+    except BaseException:
         traceback.print_exc()
         _leave(1)
     _leave(0)
@@ -101,28 +116,30 @@ class Voice:
             _leave(1)
 
 
-def _train(order: dict[str, object], voice: Voice, stop: threading.Event) -> None:
+def _train(order: dict[str, object], emit: Callable[[Event], None], stop: threading.Event) -> None:
     import torch
 
     from engine.runner import execute
+    from engine.team import joined_team
 
     try:
         spec = RunSpec.parse(order["spec"])
     except SpecError as error:
-        voice.emit(Outcome("failed", int(str(order["from_step"])), f"This worker can't run the spec: {str(error).splitlines()[0]}", "spec"))
+        emit(Outcome("failed", int(str(order["from_step"])), f"This worker can't run the spec: {str(error).splitlines()[0]}", "spec"))
         return
     torch.set_num_threads(spec.threads or int(str(order["threads"])))
     models = order["models"]
     assert isinstance(models, dict)
     resume = order["resume"]
-    execute(
-        spec,
-        voice.emit,
-        Path(str(order["workdir"])),
-        models={reference: Path(path) for reference, path in models.items()},
-        resume=Path(str(resume)) if resume else None,
-        stop=stop.is_set,
-    )
+    with joined_team():
+        execute(
+            spec,
+            emit,
+            Path(str(order["workdir"])),
+            models={reference: Path(path) for reference, path in models.items()},
+            resume=Path(str(resume)) if resume else None,
+            stop=stop.is_set,
+        )
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:

@@ -6,10 +6,11 @@ however that happens, and its children are killed with it.
 
 import json
 import multiprocessing
+import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _BOOKKEEPING = threading.Lock()
 
 @dataclass(frozen=True)
 class Order:
-    """What a child is told: absolute paths as text, the spec as JSON-like data."""
+    """What a child is told: absolute paths as text, the spec as JSON-like data, on how many devices (a process each) it trains."""
 
     spec: Mapping[str, Any]
     workdir: str
@@ -37,24 +38,36 @@ class Order:
     models: Mapping[str, str]
     environment: Mapping[str, str]
     threads: int
+    devices: int = 1
 
 
 class Child:
-    """One child process, as its shepherd sees it."""
+    """One child process, as its shepherd sees it.
+
+    A run on several devices has followers: processes that train along and are not heard. When one of them dies (`lost_a_follower`), what the
+    child says of its end is only that it missed somebody.
+    """
 
     def __init__(self, order: Order) -> None:
         """Starts it."""
         self._output = Path(order.output)
+        self.lost_a_follower = False
         self._pipe, its_end = _CONTEXT.Pipe(duplex=True)
-        self._process = _CONTEXT.Process(target=child.main, args=(its_end, json.dumps(asdict(order))), daemon=True)
+        order_json = json.dumps(asdict(_with_meeting_place(order)))
+        self._process = _CONTEXT.Process(target=child.main, args=(its_end, order_json), daemon=True)
+        self._followers = [_CONTEXT.Process(target=child.follow, args=(order_json, rank), daemon=True) for rank in range(1, order.devices)]
         with _BOOKKEEPING:
-            self._process.start()
+            for process in (self._process, *self._followers):
+                process.start()
         its_end.close()  # else the pipe would never end
         assert self._process.pid is not None, "a started process has a pid"
         self.pid = self._process.pid
 
     def receive(self, *, within: float) -> wire.Message | None:
         """The next message, or None when there is none yet. Raises EOFError when the child has ended and all it said was received."""
+        if not self.lost_a_follower and self._one_follower_died():
+            self.lost_a_follower = True
+            self.kill()  # the others would wait for it
         if not self._pipe.poll(within):
             return None
         try:
@@ -70,16 +83,25 @@ class Child:
 
     def kill(self) -> None:
         """Ends it now, whatever it does. May be called from any thread, and more than once."""
-        with _BOOKKEEPING, suppress(OSError, ValueError):
-            self._process.kill()
+        with _BOOKKEEPING:
+            for process in (self._process, *self._followers):
+                with suppress(OSError, ValueError):
+                    process.kill()
+
+    def _one_follower_died(self) -> bool:
+        with _BOOKKEEPING:
+            return any(follower.exitcode not in (None, 0) for follower in self._followers)
 
     def end(self) -> int:
         """Waits for its end, at most a few seconds after the end of its pipe, and returns its exit code: negative for a signal."""
+        self.lost_a_follower = self.lost_a_follower or self._one_follower_died()
         if not connection.wait([self._process.sentinel], timeout=5):
             self.kill()
             connection.wait([self._process.sentinel], timeout=5)
         with _BOOKKEEPING:
             code = self._process.exitcode
+        if self._followers and len(connection.wait([follower.sentinel for follower in self._followers], timeout=5)) < len(self._followers):
+            self.kill()
         self._pipe.close()
         return 255 if code is None else code
 
@@ -89,6 +111,17 @@ class Child:
             file.seek(max(0, self._output.stat().st_size - LAST_BYTES))
             return file.read().decode(errors="replace")
         return ""
+
+
+def _with_meeting_place(order: Order) -> Order:
+    """On several devices, where the processes find each other: what torchrun would have put into the environment."""
+    if order.devices == 1:
+        return order
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(order.devices), "RANK": "0", "LOCAL_RANK": "0"}
+    return replace(order, environment={**order.environment, **meeting})
 
 
 def warm() -> None:

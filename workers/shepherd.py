@@ -44,7 +44,7 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
         sink = Sink(claim)
         _carry(child, sink, heart)
         code = child.end()
-        _settle(claim, sink, code, child.last_lines(), heart)
+        _settle(claim, sink, child, code, heart)
     except LeaseLost as error:
         logger.warning("%s: its child is killed, nothing more is written.", error)
     except Exception as error:
@@ -70,6 +70,7 @@ def _launch(claim: Claim, share: Share) -> Child:
             models={reference: str(in_store(path)) for reference, path in claim.models.items()},
             environment=share.environment,
             threads=share.threads,
+            devices=claim.device_count,
         )
     )
 
@@ -87,10 +88,13 @@ def _carry(child: Child, sink: Sink, heart: "Heart") -> None:
     _persist(lambda: sink.flush(last=True), heart)
 
 
-def _settle(claim: Claim, sink: Sink, code: int, last_lines: str, heart: "Heart") -> None:
+def _settle(claim: Claim, sink: Sink, child: Child, code: int, heart: "Heart") -> None:
     """Says how the attempt ended: as the engine said, or that the child died without an answer."""
+    last_lines = child.last_lines()
     outcome = sink.outcome
-    if outcome is not None:
+    if outcome is not None and outcome.status == "failed" and child.lost_a_follower:
+        _persist(lambda: lifecycle.crashed(claim.token, "The process of one of its devices died.", last_lines), heart)
+    elif outcome is not None:
         _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heart)
     else:
         _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heart)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Complaints, OpenPage, Site
 
@@ -127,3 +127,17 @@ def test_typing_in_the_search_field_narrows_the_table_and_the_address(open_page:
     expect(page.locator("td.run-name")).to_have_count(2)  # with its baseline
     expect(page).to_have_url(re.compile("q=taught"))
     expect(page.get_by_label("Search runs")).to_be_focused()
+
+
+def test_a_method_chosen_before_the_page_has_loaded_brings_its_settings_all_the_same(open_page: OpenPage) -> None:
+    page = open_page("/p/browser/")
+    held: list[Route] = []
+    page.route(re.compile(r"htmx-2"), lambda route: held.append(route))
+    page.goto("/p/browser/launch/?method=vanilla-kd", wait_until="commit")
+
+    page.get_by_label("Method").select_option("supervised")
+    assert held
+    for route in held:
+        route.continue_()
+
+    expect(page.get_by_role("heading", name="Settings of Supervised training")).to_be_visible()

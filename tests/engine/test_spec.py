@@ -60,6 +60,7 @@ def test_epochs_are_of_the_rows_that_are_left_with_the_last_partial_batch() -> N
         ({"seed": 2**63}, "seed", f"must be less than {2**63}; got {2**63}."),
         ({"devices": 0}, "devices", "must be at least 1; got 0."),
         ({"devices": 2, "device": "cpu"}, "devices", "a run on the CPU has one device; got 2."),
+        ({"method": "ps-kd", "devices": 2}, "devices", "ps-kd runs on one device; got 2."),
         ({"device": "tpu"}, "device", "must be one of 'auto', 'cpu' or 'cuda'; got 'tpu'."),
         ({"device": "cpu", "precision": "float16"}, "precision", "float16 needs a GPU; choose float32 or bfloat16 on the CPU."),
         ({"budget": {}}, "budget", "must have either steps or epochs; got neither."),

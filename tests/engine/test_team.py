@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from engine.events import Outcome
 from engine.export import load_model
 from engine.method import Batch, Logs, Phase
-from engine.team import Team, joined_by_torchrun
+from engine.runner import execute
+from engine.spec import RunSpec
+from engine.team import Team, joined_team
 from tests.engine.tiny import Plain, Watcher, run_tiny, tiny_card, tiny_spec
 
 ROOT = Path(__file__).parents[2]
+DIGITS = RunSpec.parse({"method": "supervised", "task": "digits", "budget": {"epochs": 1}, "settings": {"optimizer": "sgd"}, "threads": 1})
 
 
 class Shared(Plain):
@@ -40,7 +43,7 @@ class Shared(Plain):
 def main(folder: Path) -> None:
     """What each of the processes does."""
     watcher, shared = Watcher(), Watcher()
-    with joined_by_torchrun():
+    with joined_team():
         rank = torch.distributed.get_rank()
         outcome = run_tiny(folder / "run", Shared, watcher=shared, spec=tiny_spec(Shared, settings={"optimizer": "sgd"}, devices=2))
         stopped = run_tiny(
@@ -51,7 +54,14 @@ def main(folder: Path) -> None:
             stop=lambda: rank == 0 and len(watcher.terms()) >= 4,
         )
         plain = run_tiny(folder / "plain", spec=tiny_spec(devices=2))
-    said = {"outcome": outcome.reason, "stopped": [stopped.status, stopped.step], "plain": plain.reason, "events": len(shared.events)}
+        supervised = execute(DIGITS.model_copy(update={"devices": 2}), Watcher(), folder / "supervised")
+    said = {
+        "supervised": supervised.status,
+        "outcome": outcome.reason,
+        "stopped": [stopped.status, stopped.step],
+        "plain": plain.reason,
+        "events": len(shared.events),
+    }
     (folder / f"rank-{rank}.json").write_text(json.dumps(said))
 
 
@@ -86,6 +96,18 @@ def test_two_processes_learn_what_one_learns_also_from_a_partial_batch(two_proce
     )
 
     assert torch.allclose(one, two, rtol=0, atol=1e-6)
+
+
+def test_two_processes_train_a_method_of_the_catalog_as_one_does(two_processes: Path, tmp_path: Path) -> None:
+    execute(DIGITS, Watcher(), tmp_path)
+
+    one, two = (
+        torch.cat([p.flatten() for p in load_model(folder / "student")[0].parameters()])
+        for folder in (tmp_path, two_processes / "supervised")
+    )
+
+    assert told(two_processes, 0)["supervised"] == "succeeded"
+    assert torch.allclose(one, two, rtol=0, atol=1e-5)
 
 
 def test_only_the_first_process_is_seen(two_processes: Path) -> None:

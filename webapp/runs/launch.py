@@ -23,6 +23,7 @@ from webapp.runs.models import IdempotencyKey, Run, State
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=r"^[^,\x00-\x1f]+$")]
 KEY_LENGTH = 200
+NO_TEACHER = "supervised"
 
 
 class LaunchOptions(StrictModel):
@@ -32,7 +33,7 @@ class LaunchOptions(StrictModel):
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by.")
     notes: str = Field("", max_length=20_000, description="What the run is for, in Markdown.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
-    with_baseline: bool = Field(False, description="Also launch the method's baseline with the same student, task, seed and budget.")
+    with_baseline: bool = Field(False, description="Also train the same student without a teacher, on the same task, seed and budget.")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
 
 
@@ -208,10 +209,10 @@ def _misfit(run: Run | None, ref: ModelRef, spec: RunSpec, needs: Needs) -> str 
 
 
 def _baseline_of(spec: RunSpec) -> RunSpec:
-    """The spec of the method's baseline: the same task, student, seed, budget and training settings; teachers only where it takes any."""
-    if spec.card.baseline is None:
+    """What the run has to beat: `supervised`, with the same task, student, seed, budget and training settings, and no teacher."""
+    card = catalog.methods()[NO_TEACHER]
+    if spec.method == card.id:
         raise SpecError.at("with_baseline", f"{spec.method} is itself a baseline; leave with_baseline out.")
-    card = catalog.methods()[spec.card.baseline]
     shared = TrainingSettings.model_fields.keys() & card.settings.model_fields.keys()
     return RunSpec.parse(
         spec.model_dump(mode="json")
@@ -219,7 +220,7 @@ def _baseline_of(spec: RunSpec) -> RunSpec:
             "method": card.id,
             "method_version": 0,
             "settings": {name: value for name, value in spec.settings.items() if name in shared},
-            "teachers": [teacher.model_dump(mode="json") for teacher in spec.teachers] if card.teachers else [],
+            "teachers": [],
         }
     )
 

@@ -20,6 +20,7 @@ card = MethodCard(
     paper="arXiv:1512.00567",
     settings=Settings,
     student=Needs("classifier", trained_weights=False),
+    data_parallel=True,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs with a cosine: the student of the digits protocol."),
         "paper": Preset(

@@ -12,12 +12,13 @@ class Supervised(Method):
     settings: Settings
 
     def build(self) -> None:
+        self.net = self.prepare(self.student)
         self.optimizer = self.make_optimizer(self.student)
 
     def phases(self) -> Iterator[Phase]:
         yield Phase("train", self.step, self.budget.steps, batch_size=self.settings.batch_size)
 
     def step(self, batch: Batch) -> Logs:
-        loss = label_cross_entropy(self.student(batch.inputs), batch.targets, smoothing=self.settings.label_smoothing)
+        loss = label_cross_entropy(self.net(batch.inputs), batch.targets, smoothing=self.settings.label_smoothing)
         self.update(self.optimizer, loss)
         return {"loss": loss}

@@ -79,6 +79,7 @@ card = MethodCard(
     student=Needs("classifier", trained_weights=False),
     teachers=Needs("classifier", at_least=1, at_most=None),
     check=check,
+    data_parallel=True,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs, temperature 4, weights 0.1 and 0.9: the digits protocol."),
         "paper": Preset(

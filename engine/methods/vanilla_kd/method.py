@@ -60,6 +60,7 @@ class VanillaKD(Method):
     settings: Settings
 
     def build(self) -> None:
+        self.net = self.prepare(self.student)
         self.optimizer = self.make_optimizer(self.student)
         self.cached = self.teacher_logits_of_all_rows() if self.settings.cache_targets else torch.empty(0)
 
@@ -67,7 +68,7 @@ class VanillaKD(Method):
         yield Phase("distill", self.step, self.budget.steps, batch_size=self.settings.batch_size)
 
     def step(self, batch: Batch) -> Logs:
-        student_logits = self.student(batch.inputs)
+        student_logits = self.net(batch.inputs)
         kd = distillation_loss(
             student_logits=student_logits,
             teacher_logits=self.teacher_logits(batch),
