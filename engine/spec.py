@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -27,8 +27,10 @@ HF_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 class ModelRef(StrictModel):
     """A network by reference. As text: `mlp-16` (an architecture of the task), `run:<uuid>` (the student of an earlier run), `hf:<folder or org/name>`."""
 
-    source: Literal["builtin", "run", "hf"] = "builtin"
-    name: str = Field(min_length=1, max_length=200)
+    source: Literal["builtin", "run", "hf"] = Field(
+        "builtin", description="An architecture of the task, the student of an earlier run, or a Hugging Face model."
+    )
+    name: str = Field(min_length=1, max_length=200, description="The architecture's name, the run's id, or the model's folder or name.")
     config: dict[str, Any] = Field(default_factory=dict, description="Changes to the architecture's configuration; built-in only.")
     init_seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the initial weights; the run's seed when empty.")
 
@@ -86,20 +88,22 @@ class Cadence(StrictModel):
 class RunSpec(StrictModel):
     """Everything that defines a run."""
 
-    format: Literal[1] = 1
-    method: str
+    format: Literal[1] = Field(1, description="The format of this specification.")
+    method: str = Field(description="How the student is trained: the id of a method of the catalog.")
     method_version: int = Field(0, ge=0, description="The method's version; filled in.")
-    settings: dict[str, Any] = Field(default_factory=dict)
-    task: str
-    task_options: dict[str, Any] = Field(default_factory=dict)
-    teachers: Annotated[list[ModelRef], Field(max_length=16)] = Field(default_factory=list)
-    student: ModelRef | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
-    budget: Budget | None = None
-    cadence: Cadence = Cadence()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    settings: dict[str, Any] = Field(default_factory=dict, description="The method's settings; what is left out has the method's default.")
+    task: str = Field(description="What the student is trained for and judged on: the id of a task of the catalog.")
+    task_options: dict[str, Any] = Field(default_factory=dict, description="The task's options; what is left out has the task's default.")
+    teachers: list[ModelRef] = Field(default_factory=list, max_length=16, description="The models that teach, as many as the method takes.")
+    student: ModelRef | None = Field(None, description="The network that learns; the task's usual student when empty.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of initial weights, batch order and everything else that is drawn.")
+    budget: Budget | None = Field(None, description="How long to train; the method's usual number of epochs when empty.")
+    cadence: Cadence = Field(default=Cadence(), description="How often to evaluate, write checkpoints and record metrics.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where one is free, else the CPU.")
     devices: int = Field(1, ge=1, le=64, description="How many devices of that kind.")
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Number format of the network's arithmetic; weights and losses stay in float32."
+    )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads of the run; empty for the worker's share.")
 
     @classmethod
