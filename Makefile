@@ -58,7 +58,7 @@ bench: venv ## Every benchmark, one after the other
 # looks at the Python that runs it; the last line is for Pythons before 3.11.3.
 lock: venv ## Pin anew what is installed: the newest versions that pyproject.toml allows
 	$(PY) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --no-emit-options --extra dev --extra s3 --output-file $(VENV)/requirements.lock pyproject.toml
+		--no-emit-trusted-host --no-emit-options --extra dev --output-file $(VENV)/requirements.lock pyproject.toml
 	{ echo '# Made by "make lock". What continuous integration installs.'; sed -E 's/^(torch==[0-9.]+)\+.*/\1/' $(VENV)/requirements.lock; \
 		echo 'async-timeout==5.0.1 ; python_full_version < "3.11.3"'; } > requirements.lock
 

@@ -41,7 +41,7 @@ def make_runs(project: "Project", count: int) -> list[UUID]:
         settings = {"learning_rate": 0.001 + 0.0001 * (number // 5)}
         spec = RunSpec.parse({"method": "supervised", "task": "digits", "seed": number % 5, "settings": settings})
         run = Run(
-            project=project, name=f"run {number}", method_id=spec.method, task_id=spec.task, spec=spec.model_dump(mode="json"),
+            project=project, number=number + 1, name=f"run {number}", method_id=spec.method, task_id=spec.task, spec=spec.model_dump(mode="json"),
             config_hash=spec.config_hash(), seed=spec.seed, state=State.SUCCEEDED, step=spec.total_steps, total_steps=spec.total_steps,
             tags=[f"tag {number % 7}"], attempt=1, finished_at=timezone.now(),
         )  # fmt: skip

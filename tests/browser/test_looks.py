@@ -24,6 +24,16 @@ PAGES = {
 }
 
 
+STICKING_OUT = """() => {
+    const scrolls = (one) => one && one !== document.body && (getComputedStyle(one).overflowX !== "visible" || scrolls(one.parentElement));
+    const described = (one) => `${one.tagName} ${one.id} ${one.getAttribute("class") ?? ""}: ${one.textContent.trim().slice(0, 40)}`;
+    const far = [...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > innerWidth + 0.5);
+    const found = far.filter((one) => !scrolls(one.parentElement)).map(described);
+    return document.documentElement.scrollWidth > innerWidth ? [...found, `page is ${document.documentElement.scrollWidth} wide`] : found;
+}"""
+"""What reaches beyond the window's right edge, other than in a part that scrolls by itself."""
+
+
 def draw_everything(page: Page) -> None:
     """Charts are drawn when they come into view."""
     for chart in page.locator(".chart:visible").all():
@@ -39,8 +49,7 @@ def test_no_page_complains_or_sticks_out(theme: str, width: int, site: Site, ope
     for name, path in PAGES.items():
         page.goto(path.format(**site.runs))
         draw_everything(page)
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            sticking_out.append(name)
+        sticking_out += [f"{name}: {one}" for one in page.evaluate(STICKING_OUT)]
 
     assert complaints.of == []
     assert sticking_out == []

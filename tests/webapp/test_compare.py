@@ -12,6 +12,7 @@ from tests.runs import new_run
 from tests.webapp.conftest import RunMaker, signed_in
 from webapp.accounts.models import Project, User
 from webapp.runs.compare import Cell, Comparison, comparison
+from webapp.runs.compare_page import split_config
 from webapp.runs.models import Evaluation, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
@@ -162,23 +163,34 @@ def test_reliability_tables_come_with_their_column(viewer: User, finished_run: R
         ),
         ({"task": "mnist"}, {}, "The runs are of different tasks: digits and mnist. Their numbers have nothing in common."),
         (
-            {"device": "cpu", "metrics": {"latency_ms": 1.0}, "on": "CPU, 1 thread"},
-            {"metrics": {"latency_ms": 2.0}, "on": "NVIDIA H100"},
-            "Latency was measured on different devices: CPU, 1 thread and NVIDIA H100.",
+            {"metrics": {"latency_ms": 1.0}, "tables": {"cost": {"device": "AMD EPYC"}}},
+            {"metrics": {"latency_ms": 2.0}, "tables": {"cost": {"device": "NVIDIA H100"}}},
+            "Latency was measured on different devices: AMD EPYC and NVIDIA H100.",
+        ),
+        (
+            {"tables": {"reliability": {"closed": "left"}}},
+            {"tables": {"reliability": {"closed": "right"}}},
+            "The bins of the calibration errors are closed at different ends: left and right.",
         ),
     ],
 )
 def test_what_makes_numbers_incomparable_is_said(
     viewer: User, finished_run: RunMaker, one: dict[str, Any], two: dict[str, Any], warning: str
 ) -> None:
-    runs = [
-        finished_run(device=about.pop("on", "CPU, 1 thread"), **{k: v for k, v in about.items() if k != "device"})
-        for about in (dict(one), dict(two))
-    ]
+    runs = [finished_run(**about) for about in (one, two)]
 
     found = comparison(viewer, [run.pk for run in runs], grouped=False)
 
     assert list(found.warnings) == [warning]
+
+
+def test_latencies_of_the_same_hardware_are_comparable_whatever_the_attempts_say(viewer: User, finished_run: RunMaker) -> None:
+    measured = {"metrics": {"latency_ms": 1.0}, "tables": {"cost": {"device": "AMD EPYC"}}}
+    runs = [finished_run(device=device, **measured) for device in ("CPU, 1 thread", "CPU, 2 threads")]
+
+    found = comparison(viewer, [run.pk for run in runs], grouped=False)
+
+    assert list(found.warnings) == []
 
 
 def test_another_version_of_the_method_is_said(viewer: User, finished_run: RunMaker) -> None:
@@ -261,3 +273,19 @@ def test_ids_that_are_none_are_refused(viewer: User, address: str) -> None:
     assert answer.json() == {
         "errors": [{"field": "runs", "message": "must be ids of runs (UUIDs) with commas between them; got 'one,two'."}]
     }
+
+
+def test_what_differs_names_the_teacher_and_folds_settings_that_only_say_that_others_lack_them(
+    viewer: User, finished_run: RunMaker
+) -> None:
+    teacher = finished_run(name="teacher")
+    taught = {"method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"]}
+    cool, hot = finished_run(**taught, settings={"temperature": 2.0}), finished_run(**taught, settings={"temperature": 4.0})
+
+    main, more = split_config(comparison(viewer, [teacher.pk, cool.pk, hot.pk]))
+
+    shown = {row.path: [(cell.text, cell.run) for cell in row.cells] for row in main}
+    assert shown["teachers.0"] == [("–", None), ("teacher #1", teacher.pk), ("teacher #1", teacher.pk)]
+    assert shown["settings.temperature"] == [("–", None), ("2", None), ("4", None)]
+    assert "teachers" not in shown
+    assert "settings.kd_weight" in {row.path for row in more}

@@ -8,7 +8,7 @@ from webapp.runs.models import Evaluation
 
 def warnings_of(metrics: dict[str, float | None], **tables: Any) -> list[str]:
     evaluation = Evaluation(step=10, subject="student", split="test", final=True, metrics=metrics, tables=tables)
-    shown = judged([evaluation], run_id="a run")
+    shown = judged([evaluation], number=1)
     assert shown is not None
     return shown.warnings
 

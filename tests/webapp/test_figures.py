@@ -57,17 +57,20 @@ def test_the_web_does_not_import_plotly_for_its_figures() -> None:
 
 
 def test_a_run_has_the_same_color_wherever_it_is_drawn() -> None:
-    run_id = "3630a296-4449-4636-b0af-706e199ef9c3"
+    alone, among_others = color_of(11), styles_of([3, 11, 4])[1][0]
 
-    alone, among_others = color_of(run_id), styles_of(["first", run_id, "third"])[1][0]
+    assert alone == among_others == COLORS[slot_of(11)] == COLORS[3]
 
-    assert alone == among_others == COLORS[slot_of(run_id)]
+
+def test_eight_runs_launched_in_a_row_have_eight_colors() -> None:
+    styles = styles_of(range(5, 13))
+
+    assert len({color for color, _ in styles}) == 8
+    assert {dash for _, dash in styles} == {"solid"}
 
 
 def test_runs_that_share_a_color_are_told_apart_by_the_dash() -> None:
-    run_ids = [f"run {number}" for number in range(20)]
-
-    styles = styles_of(run_ids)
+    styles = styles_of(range(1, 21))
 
     assert len(set(styles)) == 20
 

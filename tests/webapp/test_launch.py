@@ -315,3 +315,21 @@ def test_the_body_of_a_run_launches_the_same_config_again(project: Project, oper
     again = launch(project, operator, body_of(original))[0]
 
     assert again.config_hash == original.config_hash
+
+
+def test_runs_of_a_project_count_from_one_in_the_order_of_their_launch(project: Project, operator: User) -> None:
+    body = {"method": "supervised", "task": "digits"}
+    launch(project, operator, body)
+
+    runs = launch(project, operator, {**body, "seeds": 3})
+
+    assert [run.number for run in runs] == [2, 3, 4]
+    assert clone(runs[0], operator).number == 5
+
+
+def test_a_refused_launch_takes_no_number(project: Project, operator: User) -> None:
+    problems(project, operator, {"method": "nothing", "task": "digits"})
+
+    (run,) = launch(project, operator, {"method": "supervised", "task": "digits"})
+
+    assert run.number == 1

@@ -9,7 +9,9 @@ from django.urls import reverse
 
 from tests.webapp.conftest import METRICS, RunMaker
 from webapp.accounts.models import ApiToken, Membership, Project, User
+from webapp.catalog.models import ModelRecord
 from webapp.runs.models import MetricPoint, MetricSeries, Run, State
+from webapp.runs.templatetags.shown import metric, signed
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -411,7 +413,7 @@ def test_trained_models_of_the_task_can_be_chosen_as_teachers(finished_run: RunM
 
     page = text_of(as_(operator).get(reverse("launch", args=["distillery"]) + "?method=vanilla-kd"))
 
-    assert re.search(rf'value="run:{teacher.pk}"\s+checked', page) and "the teacher (mlp-16)" in page
+    assert re.search(rf'value="run:{teacher.pk}"\s+checked', page) and re.search(r"the teacher #\d+ \(mlp-16", page)
 
 
 def test_a_clone_fills_the_form(finished_run: RunMaker, operator: User) -> None:
@@ -595,3 +597,21 @@ def test_signing_in_leads_to_where_one_wanted_to_go(db: None) -> None:
     answer = Client().post(reverse("sign-in"), {"username": "nora", "password": "a long enough password", "next": "/p/x/launch/"})
 
     assert answer["Location"] == "/p/x/launch/"
+
+
+def test_the_largest_teacher_is_offered_first_with_its_accuracy(finished_run: RunMaker, operator: User) -> None:
+    large = finished_run(name="large", metrics={"accuracy": 0.9})
+    small = finished_run(name="small", metrics={"accuracy": 0.95})
+    ModelRecord.objects.filter(run=large).update(parameters=2_000)
+    ModelRecord.objects.filter(run=small).update(parameters=1_000)
+
+    page = text_of(as_(operator).get(reverse("launch", args=[large.project.slug]) + "?method=vanilla-kd&task=digits"))
+
+    assert page.index("large #1") < page.index("small #2")
+    assert "accuracy 0.9500)" in page and "epochs unless set" in page
+
+
+def test_a_number_of_a_diverged_run_is_written_as_a_power() -> None:
+    shown = (metric(4.476e24, "nll"), signed(-4.476e24, "nll"), signed(200.0, "parameters"), metric(0.25, "nll"))
+
+    assert shown == ("4.476e+24", "−4.476e+24", "+200", "0.2500")

@@ -175,6 +175,7 @@ def test_a_table_of_a_thousand_runs_with_twenty_metrics_takes_seven_statements(p
     Run.objects.bulk_create(
         Run(
             project=project,
+            number=index + 1,
             name=f"run {index}",
             method_id="supervised",
             task_id="digits",
@@ -204,3 +205,14 @@ def test_a_table_of_a_thousand_runs_with_twenty_metrics_takes_seven_statements(p
     values = [row.metrics["metric_07"] for row in page.rows]
     assert (page.total, len(values), values[0], len(page.rows[0].metrics)) == (1000, 200, 1006, 20)
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("text", ["#2", "2"])
+def test_a_run_is_found_by_its_number(project: Project, text: str) -> None:
+    for name in ("one", "two", "three"):
+        new_run(project, name=name)
+
+    page = runs_page(project, {"q": text})
+
+    assert "two" in [row.name for row in page.rows]
+    assert text == "2" or [row.number for row in page.rows] == [2]

@@ -6,6 +6,7 @@ from django.db import transaction
 from webapp.accounts import audit
 from webapp.accounts.models import Membership, Project, Role, User
 from webapp.accounts.permissions import project_for
+from webapp.api.body import NO_TEXT
 
 
 class MemberRefused(Exception):
@@ -24,7 +25,7 @@ def put(owner: User, slug: str, username: str, role: str) -> Membership:
     project = _locked(owner, slug)
     if role not in Role.values:
         raise MemberRefused(f"role must be one of {', '.join(Role.values)}; got {role!r:.40}.")
-    user = User.objects.filter(username=username.strip(), is_active=True).first()
+    user = None if NO_TEXT.search(username) else User.objects.filter(username=username.strip(), is_active=True).first()
     if user is None:
         raise MemberRefused(f"There is no user with the name {username.strip()!r:.80}; an administrator can make one.")
     if role != Role.OWNER:
@@ -38,7 +39,8 @@ def put(owner: User, slug: str, username: str, role: str) -> Membership:
 def remove(owner: User, slug: str, username: str) -> None:
     """Ends a membership. The person's runs stay. Raises MemberRefused, PermissionDenied, Http404."""
     project = _locked(owner, slug)
-    membership = Membership.objects.filter(project=project, user__username=username).select_related("user").first()
+    members = Membership.objects.filter(project=project).select_related("user")
+    membership = None if NO_TEXT.search(username) else members.filter(user__username=username).first()
     if membership is None:
         raise MemberRefused(f"{username!r:.80} is not a member of {project.name}.")
     _keep_an_owner(project, without=membership.user)

@@ -43,6 +43,7 @@ class Project(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True, max_length=4000)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
+    last_run_number = models.PositiveIntegerField(default=0, editable=False, help_text="Of the newest run; only launching raises it.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,29 +1,28 @@
 """Colors of runs. Okabe and Ito's set without its yellow and black, which vanish on white and on dark, and with a violet and a brown."""
 
 from collections.abc import Sequence
-from hashlib import blake2s
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8274d6", "#8f6b4e")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#8a8378"
 """Reference lines: the diagonal, a random order, a baseline."""
 
 
-def slot_of(run_id: object) -> int:
-    """The run's place in COLORS: a function of its id alone, so that a run looks the same on every page."""
-    return blake2s(str(run_id).encode(), digest_size=2).digest()[0] % len(COLORS)
+def slot_of(number: int) -> int:
+    """The run's place in COLORS: a function of its number alone, so that it looks the same on every page and unlike the next seven runs."""
+    return number % len(COLORS)
 
 
-def color_of(run_id: object) -> str:
-    return COLORS[slot_of(run_id)]
+def color_of(number: int) -> str:
+    return COLORS[slot_of(number)]
 
 
-def styles_of(run_ids: Sequence[object]) -> list[tuple[str, str]]:
-    """(color, dash) for runs drawn together. Each keeps its color; those that share one are told apart by the dash."""
+def styles_of(numbers: Sequence[int]) -> list[tuple[str, str]]:
+    """(color, dash) for runs drawn together, by their numbers. Each keeps its color; those that share one are told apart by the dash."""
     seen: dict[str, int] = {}
     styles = []
-    for run_id in run_ids:
-        color = color_of(run_id)
+    for number in numbers:
+        color = color_of(number)
         styles.append((color, DASHES[seen.get(color, 0) % len(DASHES)]))
         seen[color] = seen.get(color, 0) + 1
     return styles

@@ -12,6 +12,7 @@ from engine.errors import SpecError
 from engine.spec import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Role, User
+from webapp.api.body import unstorable
 from webapp.runs import bell, lifecycle
 from webapp.runs import launch as launching
 from webapp.runs.models import Run
@@ -22,7 +23,7 @@ class RunChanges(StrictModel):
     """What can be changed of a launched run: nothing that its weights depend on."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field("", description="Name of the run.")
-    notes: str = Field("", max_length=20_000, description="What the run is for, in Markdown.")
+    notes: str = Field("", max_length=20_000, description="What the run is for, as plain text.")
     tags: list[launching.Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by; replaces the old ones.")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
 
@@ -78,7 +79,7 @@ def edit(user: User, run_id: UUID, changes: Any) -> Run:
     run = run_for(user, run_id, Role.OPERATOR)
     if not isinstance(changes, Mapping):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")
-    if problems := problems_of(RunChanges, changes):
+    if problems := unstorable(changes) or problems_of(RunChanges, changes):
         raise SpecError(problems)
     new = RunChanges.model_validate(changes).model_dump(exclude_unset=True)
     if "tags" in new:

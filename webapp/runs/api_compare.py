@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from engine.errors import SpecError
 from webapp.api.answers import reading
 from webapp.api.pagination import whole_number
+from webapp.api.parameters import flag
 from webapp.runs import curves, queries
 from webapp.runs.api_record import curve_json, names_among
 from webapp.runs.compare import Column, Comparison, MetricRow, comparison
@@ -39,7 +40,7 @@ class ColumnSerializer(serializers.Serializer[Any]):
 
 
 class CellSerializer(serializers.Serializer[Any]):
-    """A metric of a column. `std` is the sample standard deviation (n − 1)."""
+    """A metric of a column. `std` is the sample standard deviation (n − 1); `is_better` is null where the intervals overlap."""
 
     mean = NumberOrNull()
     std = NumberOrNull()
@@ -47,6 +48,9 @@ class CellSerializer(serializers.Serializer[Any]):
     delta = NumberOrNull()
     is_better = serializers.BooleanField(allow_null=True)
     is_best = serializers.BooleanField()
+    interval = serializers.ListField(
+        child=serializers.FloatField(), allow_null=True, help_text="Low and high end of a single run's 95 % bootstrap interval."
+    )
 
 
 class MetricRowSerializer(serializers.Serializer[Any]):
@@ -96,7 +100,7 @@ class Compare(APIView):
     def get(self, request: Request) -> Response:
         """The runs beside each other: metrics with mean, deviation and difference to the baseline, what differs in their specs, and warnings."""
         baseline = request.query_params.get("baseline", "")
-        grouped = request.query_params.get("grouped", "").lower() not in ("false", "0")
+        grouped = flag(request.query_params, "grouped", True)
         pinned = next(iter(_ids(baseline, "baseline")), None)
         return Response(_json(comparison(request.user, _ids(request.query_params.get("runs", ""), "runs"), pinned, grouped=grouped)))
 

@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 
 from webapp.api.answers import reading
 from webapp.api.pagination import whole_number
+from webapp.api.parameters import choice, flag
 from webapp.runs import curves, downloads, queries
 from webapp.runs.models import Artifact, Attempt, Evaluation, HistoryLine
 from webapp.runs.serializers import (
@@ -37,6 +38,8 @@ DEFAULT_POINTS = 1000
 MAX_POINTS = 100_000
 DEFAULT_LINES = 200
 MAX_LINES = 1000
+SUBJECTS = ("student", "teacher")
+SPLITS = ("validation", "test")
 AFTER = OpenApiParameter("after", description="The cursor of an earlier answer: only what is newer.")
 
 
@@ -95,8 +98,8 @@ def names_among(request: Request, parameter: str) -> list[str] | None:
         operation_id="runs_evaluations",
         responses=reading(EvaluationSerializer(many=True)),
         parameters=[
-            OpenApiParameter("subject", enum=["student", "teacher"]),
-            OpenApiParameter("split", enum=["validation", "test"]),
+            OpenApiParameter("subject", enum=SUBJECTS),
+            OpenApiParameter("split", enum=SPLITS),
             OpenApiParameter("final", OpenApiTypes.BOOL, description="true: only those at the end."),
             OpenApiParameter("tables", OpenApiTypes.BOOL, description="true: with the tables that pictures are made from."),
         ],
@@ -113,15 +116,15 @@ class Evaluations(ListAPIView[Evaluation]):
     def get_queryset(self) -> QuerySet[Evaluation]:
         run = queries.run_for(self.request.user, self.kwargs["run_id"])
         found = Evaluation.objects.filter(run=run).order_by("step", "id")
-        for field in ("subject", "split"):
-            if value := self.request.query_params.get(field):
+        for field, choices in (("subject", SUBJECTS), ("split", SPLITS)):
+            if value := choice(self.request.query_params, field, choices):
                 found = found.filter(**{field: value})
         if self._flag("final"):
             found = found.filter(final=True)
         return found if self._flag("tables") else found.defer("tables")
 
     def _flag(self, name: str) -> bool:
-        return self.request.query_params.get(name, "").lower() in ("true", "1")
+        return flag(self.request.query_params, name)
 
 
 @extend_schema_view(get=extend_schema(tags=RECORD, operation_id="runs_artifacts", responses=reading(ArtifactSerializer(many=True))))
@@ -174,7 +177,7 @@ class Log(APIView):
         limit = whole_number(request, "limit", DEFAULT_LINES, least=1, most=MAX_LINES)
         after = whole_number(request, "after", 0)
         assert limit is not None and after is not None
-        lines = queries.log_of(run, after=after, limit=limit, tail=request.query_params.get("tail", "").lower() in ("true", "1"))
+        lines = queries.log_of(run, after=after, limit=limit, tail=flag(request.query_params, "tail"))
         return Response({"cursor": str(lines[-1].pk if lines else after), "results": LogLineSerializer(lines, many=True).data})
 
 

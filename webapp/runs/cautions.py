@@ -44,6 +44,8 @@ def _splits(entries: "Sequence[Entry]") -> Iterator[str]:
 def _tables(entries: "Sequence[Entry]") -> Iterator[str]:
     if bins := _several(entries, lambda entry: _of_reliability(entry, "n_bins")):
         yield f"The calibration errors are over different numbers of bins: {bins}."
+    if ends := _several(entries, lambda entry: _of_reliability(entry, "closed")):
+        yield f"The bins of the calibration errors are closed at different ends: {ends}."
     if temperatures := _several(entries, lambda entry: _of_reliability(entry, "temperature")):
         yield f"The reliability diagrams are at different temperatures: {temperatures}."
     if rows := _several(entries, lambda entry: _of_reliability(entry, "n")):
@@ -61,7 +63,7 @@ def _versions(entries: "Sequence[Entry]") -> Iterator[str]:
 
 def _devices(entries: "Sequence[Entry]") -> Iterator[str]:
     timed = [entry for entry in entries if entry.student and entry.student.metrics.get("latency_ms") is not None]
-    if devices := _several(timed, lambda entry: entry.device):
+    if devices := _several(timed, lambda entry: entry.student and (entry.student.tables.get("cost") or {}).get("device")):
         yield f"Latency was measured on different devices: {devices}."
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, OuterRef, Q, Subquery, When
+from django.db.models import Case, Q, When
 from django.db.models.fields.json import KeyTransform
 
 from engine.cards import MetricCard
@@ -16,16 +16,19 @@ from engine.metrics.gap import gap_closed
 from webapp.accounts.models import Project
 from webapp.accounts.permissions import Person
 from webapp.runs import cautions
-from webapp.runs.models import Attempt, Evaluation, Run
+from webapp.runs.evaluations import INTERVAL_ENDS, Interval, interval_of, overlapping
+from webapp.runs.models import Evaluation, Run
 from webapp.runs.queries import comparable
 from webapp.runs.specs import changes_between, flat
 
 BASELINE_METHOD = "supervised"
+TABLES = ("reliability", "reliability_scaled", "cost")
+"""Those of an evaluation's tables that are read: the others are large."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The evaluation that a run is judged by: the final test, else the newest validation. `tables` are those of reliability."""
+    """The evaluation that a run is judged by: the final test, else the newest validation. `tables` are those of reliability and cost."""
 
     step: int
     split: str
@@ -41,7 +44,6 @@ class Entry:
     run: Run
     student: Judged | None
     teacher: Judged | None
-    device: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Column:
         return [entry.run.pk for entry in self.entries]
 
     @property
+    def numbers(self) -> list[int]:
+        return [entry.run.number for entry in self.entries]
+
+    @property
     def seeds(self) -> list[int]:
         return [entry.run.seed for entry in self.entries]
 
@@ -70,7 +76,8 @@ class Column:
 class Cell:
     """A metric of a column: mean and sample standard deviation (n − 1; None below two) over the `n` runs that have a value.
 
-    `delta` is the difference to the baseline's mean, `is_better` its direction: None without a baseline, a direction or a difference.
+    `delta` is the difference to the baseline's mean, `is_better` its direction: None without a baseline, a direction or a difference, and
+    where the bootstrap intervals overlap (`overlaps`). `interval` is that of a single run, 95 %.
     """
 
     mean: float | None
@@ -79,6 +86,8 @@ class Cell:
     delta: float | None
     is_better: bool | None
     is_best: bool
+    interval: Interval | None = None
+    overlaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,14 +143,13 @@ def comparison(user: Person, run_ids: Sequence[UUID], baseline_id: UUID | None =
 
 
 def _entries(run_ids: Sequence[UUID]) -> list[Entry]:
-    device = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt")).order_by().values("device")[:1]
-    runs = Run.objects.select_related("project", "method").annotate(device=Subquery(device)).in_bulk(run_ids)
+    runs = Run.objects.select_related("project", "method").in_bulk(run_ids)
     students, teachers = _judged(run_ids, "student"), _judged(run_ids, "teacher")
-    return [Entry(runs[run_id], students.get(run_id), teachers.get(run_id), runs[run_id].device or "") for run_id in run_ids]
+    return [Entry(runs[run_id], students.get(run_id), teachers.get(run_id)) for run_id in run_ids]
 
 
 def _judged(run_ids: Sequence[UUID], subject: str) -> dict[UUID, Judged]:
-    """Each run's judging evaluation. Of its tables only those of reliability are read: the others are large."""
+    """Each run's judging evaluation. Of its tables only those of reliability and cost are read: the others are large."""
     rows = (
         Evaluation.objects.filter(Q(split="validation") | Q(final=True), run__in=run_ids, subject=subject)
         .annotate(is_final_test=Case(When(final=True, split="test", then=1), default=0))
@@ -155,6 +163,7 @@ def _judged(run_ids: Sequence[UUID], subject: str) -> dict[UUID, Judged]:
             "metrics",
             plain=KeyTransform("reliability", "tables"),
             scaled=KeyTransform("reliability_scaled", "tables"),
+            cost=KeyTransform("cost", "tables"),
         )
     )
     return {
@@ -163,7 +172,7 @@ def _judged(run_ids: Sequence[UUID], subject: str) -> dict[UUID, Judged]:
             row["split"],
             row["final"],
             row["metrics"],
-            {name: table for name, table in (("reliability", row["plain"]), ("reliability_scaled", row["scaled"])) if table is not None},
+            {name: table for name, table in zip(TABLES, (row["plain"], row["scaled"], row["cost"]), strict=True) if table is not None},
         )
         for row in rows
     }
@@ -197,7 +206,10 @@ def _column(group: Sequence[Entry], label: str, baseline_id: UUID | None) -> Col
 
 
 def _metric_rows(columns: Sequence[Column]) -> tuple[MetricRow, ...]:
-    """Rows in the order of METRICS, for every metric that any run has; gap closed is computed here, and is not of one run alone."""
+    """Rows in the order of METRICS, for every metric that any run has, without the ends of intervals, which stand in their metric's cells.
+
+    Gap closed is computed here, and is not of one run alone.
+    """
     reference = _reference_accuracy(columns)
 
     def value_of(name: str) -> Callable[[Entry], float | None]:
@@ -207,6 +219,8 @@ def _metric_rows(columns: Sequence[Column]) -> tuple[MetricRow, ...]:
 
     rows = []
     for name, card in METRICS.items():
+        if name in INTERVAL_ENDS:
+            continue
         values = [[value for entry in column.entries if (value := value_of(name)(entry)) is not None] for column in columns]
         if any(values):
             rows.append(MetricRow(card, _cells(card, values, columns)))
@@ -217,14 +231,25 @@ def _cells(card: MetricCard, values: Sequence[Sequence[float]], columns: Sequenc
     means = [statistics.fmean(each) if each else None for each in values]
     pinned = next((mean for mean, column in zip(means, columns, strict=True) if column.is_baseline), None)
     known = [mean for mean in means if mean is not None]
+    intervals = [_interval(column, card.id) for column in columns]
+    pinned_interval = next((interval for interval, column in zip(intervals, columns, strict=True) if column.is_baseline), None)
     best = None if card.better is None or len(known) < 2 else (max if card.better == "higher" else min)(known)
     cells = []
-    for each, mean, column in zip(values, means, columns, strict=True):
+    for index, (each, mean, column) in enumerate(zip(values, means, columns, strict=True)):
         delta = None if mean is None or pinned is None or column.is_baseline else mean - pinned
-        is_better = None if not delta or card.better is None else (delta > 0) == (card.better == "higher")
+        overlaps = delta is not None and overlapping(intervals[index], pinned_interval)
+        is_better = None if not delta or card.better is None or overlaps else (delta > 0) == (card.better == "higher")
         std = statistics.stdev(each) if len(each) > 1 else None
-        cells.append(Cell(mean, std, len(each), delta, is_better, best is not None and mean == best))
+        rivals = (*intervals[:index], *intervals[index + 1 :])
+        is_best = best is not None and mean == best and not any(overlapping(intervals[index], rival) for rival in rivals)
+        cells.append(Cell(mean, std, len(each), delta, is_better, is_best, intervals[index], overlaps))
     return tuple(cells)
+
+
+def _interval(column: Column, name: str) -> Interval | None:
+    """Of a single run: seeds of a group say themselves how far a value scatters."""
+    student = column.entries[0].student
+    return interval_of(student.metrics, name) if column.n == 1 and student is not None else None
 
 
 def _reference_accuracy(columns: Sequence[Column]) -> dict[tuple[Any, ...], list[float]]:

@@ -14,6 +14,8 @@ from webapp.figures.reliability import Bin, Reliability, reliability_diagram
 from webapp.runs import curves
 from webapp.runs.compare import Column, Comparison, ConfigRow, MetricRow
 from webapp.runs.evaluations import bins_of
+from webapp.runs.models import Run
+from webapp.runs.templatetags.shown import words
 
 MAIN = (
     "accuracy",
@@ -39,6 +41,7 @@ class Head:
     """The head of a column: `pin` is the run that becomes the baseline by a click, `rest` the runs that stay when the column is removed."""
 
     label: str
+    numbers: tuple[int, ...]
     slot: int
     dash: str
     runs: tuple[tuple[UUID, str, int, str], ...]
@@ -47,13 +50,37 @@ class Head:
     rest: str
     n: int
 
+    @property
+    def numbered(self) -> str:
+        """`#12`, `#2–#4` or `#2, #5`."""
+        first, last = min(self.numbers), max(self.numbers)
+        if self.n > 2 and last - first == self.n - 1:
+            return f"#{first}–#{last}"
+        return ", ".join(f"#{number}" for number in self.numbers)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one column has in a field that differs. `run` is the page to which the text leads."""
+
+    text: str
+    title: str = ""
+    run: UUID | None = None
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    path: str
+    cells: tuple[Setting, ...]
+
 
 def heads_of(comparison: Comparison) -> list[Head]:
     everything = [run_id for column in comparison.columns for run_id in column.run_ids]
     return [
         Head(
             label=column.label,
-            slot=slot_of(column.run_ids[0]),
+            numbers=tuple(column.numbers),
+            slot=slot_of(column.numbers[0]),
             dash=dash,
             runs=tuple((one.run.pk, one.run.name, one.run.seed, one.run.state) for one in column.entries),
             pin=column.run_ids[0],
@@ -71,12 +98,31 @@ def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]
     return [by_id[name] for name in MAIN if name in by_id], [row for row in comparison.rows if row.card.id not in MAIN]
 
 
-def split_config(comparison: Comparison) -> tuple[list[ConfigRow], list[ConfigRow]]:
-    """(main, more): fields that all columns have first; what only some methods have unfolds. Method and models come before settings."""
+def split_config(comparison: Comparison) -> tuple[list[SettingRow], list[SettingRow]]:
+    """(main, more): `more` only says that some methods have no such setting, those that have it agree. Method and models come first."""
     first = ("method", "student", "task", "teachers", "budget")
     ordered = sorted(comparison.config, key=lambda row: next((i for i, name in enumerate(first) if row.path.startswith(name)), len(first)))
-    main = [row for row in ordered if row.path.startswith(first) or None not in row.values]
-    return main, [row for row in ordered if row not in main]
+    told = [row for row in ordered if any(value not in (None, []) for value in row.values)]
+    named = _runs_named(told)
+    main = [row for row in told if row.path.startswith(first) or len({str(value) for value in row.values if value is not None}) > 1]
+    more = [row for row in told if row not in main]
+    return [_setting_row(row, named) for row in main], [_setting_row(row, named) for row in more]
+
+
+def _runs_named(rows: Sequence[ConfigRow]) -> dict[str, Run]:
+    """The runs that are values of these rows (a teacher, the student that a run went on from) by `run:<id>`. One statement."""
+    texts = {value for row in rows for value in row.values if isinstance(value, str) and value.startswith("run:")}
+    ids = {text: text.removeprefix("run:").partition(" ")[0] for text in texts}
+    found = Run.objects.only("pk", "name", "number").in_bulk(list(ids.values()))
+    return {text: found[UUID(run_id)] for text, run_id in ids.items() if UUID(run_id) in found}
+
+
+def _setting_row(row: ConfigRow, named: Mapping[str, Run]) -> SettingRow:
+    cells = []
+    for value in row.values:
+        run = named.get(value) if isinstance(value, str) else None
+        cells.append(Setting(words(value)) if run is None else Setting(f"{run.name} #{run.number}", title=str(value), run=run.pk))
+    return SettingRow(row.path, tuple(cells))
 
 
 def figures_of(comparison: Comparison) -> dict[str, Figure]:
@@ -135,7 +181,7 @@ def _merged(bins: Sequence[Bin]) -> Bin:
 
 
 def _styles(comparison: Comparison) -> list[tuple[str, str]]:
-    return styles_of([column.run_ids[0] for column in comparison.columns])
+    return styles_of([column.numbers[0] for column in comparison.columns])
 
 
 def _candidates(comparison: Comparison, cost: str, styles: Sequence[tuple[str, str]]) -> list[Candidate]:

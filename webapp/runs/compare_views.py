@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
 from engine.errors import SpecError
+from webapp.api.parameters import flag
 from webapp.figures.curves import SHOWN
 from webapp.requests import SignedIn
 from webapp.runs import compare_page, curves, queries
@@ -85,4 +86,4 @@ def _baseline(query: Mapping[str, str]) -> UUID | None:
 
 
 def _grouped(query: Mapping[str, str]) -> bool:
-    return query.get("grouped", "1") != "0"
+    return flag(query, "grouped", True)

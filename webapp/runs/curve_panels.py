@@ -33,4 +33,4 @@ def _line(name: str, curve: curves.Curve, *, color: str, run: Run, reference: bo
 
 def _color(panel: Panel, index: int, run: Run) -> str:
     """A curve alone in its panel has the run's color; several of one run are told apart by their place."""
-    return color_of(run.pk) if len(panel.series) == 1 else term_color(index)
+    return color_of(run.number) if len(panel.series) == 1 else term_color(index)

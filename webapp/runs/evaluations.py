@@ -31,12 +31,22 @@ MAIN = (
 
 TILES = ("accuracy", "nll", "ece", "agreement", "gap_closed")
 AFTER_SCALING = {"nll": "scaled_nll", "ece": "scaled_ece"}
-INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), "ece_low", "ece_high"})
+BOUNDS = {"ece": ("ece_low", "ece_high")}
+"""Metrics with a 95 % bootstrap interval, and the metrics that hold its ends."""
+
+INTERVAL_ENDS = frozenset(end for ends in BOUNDS.values() for end in ends)
+INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), *INTERVAL_ENDS})
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: student and teacher, and both after temperature scaling where that changes it. `interval` is the student's, 95 %."""
+    """One metric: student and teacher, and both after temperature scaling where that changes it. The intervals are of 95 %.
+
+    `student_bound` and `teacher_bound` say where the true value lies when the metric is None for that (`≤ 0.050`); `note` is where it was
+    measured.
+    """
 
     card: MetricCard
     student: float | None
@@ -44,7 +54,16 @@ class Row:
     student_scaled: float | None = None
     teacher_scaled: float | None = None
     baseline: float | None = None
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
+    teacher_interval: Interval | None = None
+    student_bound: str = ""
+    teacher_bound: str = ""
+    note: str = ""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the intervals share values, so that neither is better."""
+        return overlapping(self.interval, self.teacher_interval)
 
     @property
     def delta(self) -> float | None:
@@ -54,7 +73,7 @@ class Row:
     @property
     def student_is_better(self) -> bool | None:
         """None where neither is, or the metric has no better."""
-        if self.card.better is None or not self.delta:
+        if self.card.better is None or not self.delta or self.overlaps:
             return None
         return (self.delta > 0) == (self.card.better == "higher")
 
@@ -81,17 +100,19 @@ class Judged:
         return [row for row in self.main if row.card.id in TILES]
 
 
-def judged(evaluations: Sequence[Evaluation], *, run_id: object, baseline: Mapping[str, float | None] | None = None) -> Judged | None:
+def judged(
+    evaluations: Sequence[Evaluation], *, number: int, baseline: Mapping[str, Mapping[str, float | None]] | None = None
+) -> Judged | None:
     """From a run's newest evaluations, at least the last of each subject, split and `final`. None before the first of the student.
 
-    `baseline` holds the newest values of the run launched beside it without a teacher.
+    `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
     """
     student = _newest(evaluations, "student")
     if student is None:
         return None
     teacher = _newest([one for one in evaluations if one.split == student.split], "teacher")
-    rows = _rows(student.metrics, teacher.metrics if teacher else {}, baseline or {})
-    tables = student.tables
+    tables, beneath = student.tables, (baseline or {}).get(student.split, {})
+    rows = _rows(student.metrics, teacher.metrics if teacher else {}, beneath, tables, teacher.tables if teacher else {})
     return Judged(
         step=student.step,
         split=student.split,
@@ -99,10 +120,10 @@ def judged(evaluations: Sequence[Evaluation], *, run_id: object, baseline: Mappi
         rows_count=tables.get("reliability", {}).get("n"),
         has_teacher=teacher is not None,
         has_scaled=any(row.student_scaled is not None for row in rows),
-        has_baseline=bool(baseline),
+        has_baseline=bool(beneath),
         main=[row for row in rows if row.card.id in MAIN],
         more=[row for row in rows if row.card.id not in MAIN],
-        figures=_figures(tables, teacher.tables if teacher else {}, run_id=run_id),
+        figures=_figures(tables, teacher.tables if teacher else {}, number=number),
         warnings=_warnings(student.metrics, tables),
         disagreements=list(tables.get("disagreements", {}).get("rows", [])),
     )
@@ -113,29 +134,71 @@ def bins_of(table: Mapping[str, Any]) -> list[Bin]:
     return [Bin(one["low"], one["high"], one["count"], one["conf"], one["acc"]) for one in table.get("bins", [])]
 
 
+def interval_of(metrics: Mapping[str, float | None], name: str) -> Interval | None:
+    """The metric's bootstrap interval, where it has one."""
+    low, high = (metrics.get(end) for end in BOUNDS.get(name, ("", "")))
+    return None if low is None or high is None else (low, high)
+
+
+def overlapping(one: Interval | None, other: Interval | None) -> bool:
+    """Whether the two share a value; False where either is missing."""
+    return one is not None and other is not None and max(one[0], other[0]) <= min(one[1], other[1])
+
+
 def _newest(evaluations: Sequence[Evaluation], subject: str) -> Evaluation | None:
     """The final one on the test split, else the final one, else the last."""
     of_subject = [one for one in evaluations if one.subject == subject]
     return max(of_subject, key=lambda one: (one.final, one.split == "test", one.step, one.pk or 0), default=None)
 
 
-def _rows(student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> list[Row]:
+def _rows(
+    student: Mapping[str, float | None],
+    teacher: Mapping[str, float | None],
+    baseline: Mapping[str, float | None],
+    student_tables: Mapping[str, Any],
+    teacher_tables: Mapping[str, Any],
+) -> list[Row]:
     student = {**student, **_gap(student, teacher, baseline)}
     names = [name for name in METRICS if (name in student or name in teacher) and name not in INSIDE_OTHERS]
     order = {name: place for place, name in enumerate(MAIN)}
     rows = []
     for name in sorted(names, key=lambda n: order.get(n, len(MAIN))):
         scaled = AFTER_SCALING.get(name, "")
-        low, high = (student.get("ece_low"), student.get("ece_high")) if name == "ece" else (None, None)
-        interval = (low, high) if low is not None and high is not None else None
         rows.append(
-            Row(METRICS[name], student.get(name), teacher.get(name), student.get(scaled), teacher.get(scaled), baseline.get(name), interval)
+            Row(
+                METRICS[name],
+                student.get(name),
+                teacher.get(name),
+                student.get(scaled),
+                teacher.get(scaled),
+                baseline.get(name),
+                interval_of(student, name),
+                interval_of(teacher, name),
+                student_bound=_temperature_bound(student_tables) if name == "temperature" else "",
+                teacher_bound=_temperature_bound(teacher_tables) if name == "temperature" else "",
+                note=_hardware(student_tables, teacher_tables) if name == "latency_ms" else "",
+            )
         )
     unknown = [name for name in student if name not in METRICS]
     return rows + [
         Row(MetricCard(name, name.replace("_", " "), None, "A number of the method's own.", format=".4g"), student[name], None)
         for name in unknown
     ]
+
+
+def _temperature_bound(tables: Mapping[str, Any]) -> str:
+    """`≤ 0.050` or `≥ 54.6` where the search for T* ended at its bound; empty where it found one."""
+    table = tables.get("reliability_scaled", {})
+    side, value = table.get("at_bound"), table.get("temperature")
+    if side is None or value is None:
+        return ""
+    return f"≤ {value:.3f}" if side == "lower" else f"≥ {value:.1f}"
+
+
+def _hardware(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
+    """What the latency was measured on: times of different hardware can't be compared."""
+    ours, theirs = (tables.get("cost", {}).get("device", "") for tables in (student, teacher))
+    return f"on {ours}; teacher on {theirs}" if ours and theirs and ours != theirs else f"on {ours or theirs}" if ours or theirs else ""
 
 
 def _gap(
@@ -149,8 +212,8 @@ def _gap(
     return {"gap_closed": gap_closed(student=ours, teacher=best, baseline=least)}
 
 
-def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, run_id: object) -> dict[str, Figure]:
-    color = color_of(run_id)
+def _figures(student: Mapping[str, Any], teacher: Mapping[str, Any], *, number: int) -> dict[str, Figure]:
+    color = color_of(number)
     scaled = COLORS[5] if color != COLORS[5] else COLORS[4]
     figures: dict[str, Figure] = {}
     models = []

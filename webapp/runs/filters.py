@@ -2,14 +2,31 @@
 
 import operator
 from functools import reduce
+from typing import Any
 
 import django_filters
+from django import forms
 from django.core.validators import MaxLengthValidator
 from django.db.models import Q, QuerySet
 
+from webapp.api.parameters import flag_of
 from webapp.runs.models import Run, State
 
 TEXT = {"validators": [MaxLengthValidator(200)]}
+
+
+class FlagField(forms.Field):
+    """Yes, no, or nothing; Django's own field takes what it does not know as nothing."""
+
+    def to_python(self, value: Any) -> bool | None:
+        try:
+            return None if value in (None, "") else flag_of(str(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
+class Flag(django_filters.Filter):
+    field_class = FlagField
 
 
 class TextList(django_filters.BaseInFilter, django_filters.CharFilter):
@@ -23,11 +40,13 @@ class RunFilter(django_filters.FilterSet):
     method = TextList(field_name="method_id", lookup_expr="in", help_text="One or more ids of methods, with commas between them.", **TEXT)
     task = TextList(field_name="task_id", lookup_expr="in", help_text="One or more ids of tasks, with commas between them.", **TEXT)
     tag = TextList(method="with_tags", help_text="Tags that a run has all of, with commas between them.", **TEXT)
-    q = django_filters.CharFilter(method="with_words", help_text="Words that its name, notes, tags, method or id hold.", **TEXT)
+    q = django_filters.CharFilter(
+        method="with_words", help_text="Words that its name, notes, tags, method or id hold, or its number: `#12`.", **TEXT
+    )
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte", help_text="A date and time, ISO 8601.")
     created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt", help_text="A date and time, ISO 8601.")
     group = django_filters.CharFilter(field_name="config_hash", help_text="The config hash of a group of seeds.", **TEXT)
-    trash = django_filters.BooleanFilter(method="in_trash", help_text="Only what is in the trash; without it, only what is not.")
+    trash = Flag(method="in_trash", help_text="Only what is in the trash; without it, only what is not.")
 
     class Meta:
         model = Run
@@ -38,12 +57,14 @@ class RunFilter(django_filters.FilterSet):
 
     def with_words(self, runs: QuerySet[Run], name: str, text: str) -> QuerySet[Run]:
         for word in text.split()[:10]:
+            number = word.removeprefix("#")
             places = (
                 Q(name__icontains=word),
                 Q(notes__icontains=word),
                 Q(tags__contains=[word]),
                 Q(method__id__icontains=word),
                 Q(pk__icontains=word),
+                *([Q(number=int(number))] if number.isdecimal() and len(number) < 10 else []),
             )
             runs = runs.filter(reduce(operator.or_, places))
         return runs

@@ -40,6 +40,7 @@ class Field:
     help: str = ""
     raw: str = ""
     default: str = ""
+    placeholder: str = ""
     choices: list[str] = field(default_factory=list)
     optional: bool = False
     errors: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
 from pydantic import Field, StringConstraints
 
 from engine import catalog
@@ -31,7 +32,7 @@ class LaunchOptions(StrictModel):
 
     name: str = Field("", max_length=200, description="Name of the run; made from method, student and seed when empty.")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by.")
-    notes: str = Field("", max_length=20_000, description="What the run is for, in Markdown.")
+    notes: str = Field("", max_length=20_000, description="What the run is for, as plain text.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
     with_baseline: bool = Field(False, description="Also train the same student without a teacher, on the same task, seed and budget.")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
@@ -86,7 +87,8 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     options, spec = _parsed(project, _changed(body_of(run), changes or {}))
     if options.seeds != 1 or options.with_baseline:
         raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")
-    clone = _create(project, user, spec, options, name=options.name or default_name(spec))
+    (number,) = take_numbers(project)
+    clone = _create(project, user, spec, options, name=options.name or default_name(spec), number=number)
     Run.objects.filter(pk=clone.pk).update(cloned_from=run)
     _submit(clone, user, "cloned", origin=str(run.pk))
     return _fresh([clone.pk])[0]
@@ -95,6 +97,16 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
 def body_of(run: Run) -> dict[str, Any]:
     """The body that would launch the run again, under a default name: what the launch form is filled with."""
     return {**run.spec, "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
+
+
+def take_numbers(project: Project, count: int = 1) -> range:
+    """The project's next `count` numbers of runs. Launches at the same moment wait here for one another, until the first has committed.
+
+    Only inside a transaction: one that is rolled back gives its numbers back.
+    """
+    Project.objects.filter(pk=project.pk).update(last_run_number=F("last_run_number") + count)
+    last = Project.objects.values_list("last_run_number", flat=True).get(pk=project.pk)
+    return range(last - count + 1, last + 1)
 
 
 def default_name(spec: RunSpec) -> str:
@@ -106,13 +118,17 @@ def _launch(project: Project, user: User, body: Any) -> list[Run]:
     options, spec = _parsed(project, body)
     baseline_spec = _baseline_of(spec) if options.with_baseline else None
     seeds = range(spec.seed, spec.seed + options.seeds)
+    numbers = iter(take_numbers(project, len(seeds) * (1 if baseline_spec is None else 2)))
 
-    runs = [_create(project, user, spec.model_copy(update={"seed": seed}), options, name=_name(spec, seed, options)) for seed in seeds]
+    def create(one: RunSpec, seed: int, name: str) -> Run:
+        return _create(project, user, one.model_copy(update={"seed": seed}), options, name=name, number=next(numbers))
+
+    runs = [create(spec, seed, _name(spec, seed, options)) for seed in seeds]
     baselines = []
     if baseline_spec is not None:
         for run, seed in zip(runs, seeds, strict=True):
             name = f"{_name(baseline_spec, seed, options)[:188]}{' · baseline' if options.name else ''}"
-            run.baseline = _create(project, user, baseline_spec.model_copy(update={"seed": seed}), options, name=name)
+            run.baseline = create(baseline_spec, seed, name)
             run.save(update_fields=["baseline"])
             baselines.append(run.baseline)
     for run in [*runs, *baselines]:
@@ -231,9 +247,10 @@ def _name(spec: RunSpec, seed: int, options: LaunchOptions) -> str:
     return options.name if options.seeds == 1 else f"{options.name[:170]} · seed {seed}"
 
 
-def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions, *, name: str) -> Run:
+def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions, *, name: str, number: int) -> Run:
     run = Run.objects.create(
         project=project,
+        number=number,
         name=name,
         notes=options.notes,
         tags=list(dict.fromkeys(options.tags)),
@@ -249,7 +266,8 @@ def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions,
         total_steps=spec.total_steps,
     )
     teachers = [UUID(teacher.name) for teacher in spec.teachers if teacher.source == "run"]
-    run.teachers.set(ModelRecord.objects.filter(project=project, run__in=teachers))
+    if teachers:
+        run.teachers.add(*ModelRecord.objects.filter(project=project, run__in=teachers))
     return run
 
 

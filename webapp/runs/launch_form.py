@@ -100,7 +100,7 @@ class LaunchForm:
             seed=fields_of(RunSpec, at="", typed=typed, values=spec, only=["seed"]),
             settings=fields_of(method.settings, at="settings", typed=typed, values=settings),
             options=fields_of(task.options, at="task_options", typed=typed, values=spec.get("task_options") or {}),
-            budget=fields_of(Budget, at="budget", typed=typed, values=budget, only=BUDGET),
+            budget=_budget(method, typed, budget),
             cadence=fields_of(Cadence, at="cadence", typed=typed, values=spec.get("cadence") or {}, only=CADENCE),
             place=fields_of(RunSpec, at="", typed=typed, values=spec, only=PLACE),
         )  # fmt: skip
@@ -180,6 +180,14 @@ def _about(typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[F
     fields = fields_of(LaunchOptions, at="", typed=typed, values={**values, "tags": ", ".join(values.get("tags", []))}, only=ABOUT)
     tags = next(one for one in fields if one.path == "tags")
     tags.kind, tags.help = "text", "Words to find runs by, with commas between them."
+    return fields
+
+
+def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
+    """An empty budget is the method's own number of epochs, which its field says in gray."""
+    fields = fields_of(Budget, at="budget", typed=typed, values=values, only=BUDGET)
+    epochs = next(one for one in fields if one.name == "epochs")
+    epochs.placeholder = f"{method.epochs} epochs unless set"
     return fields
 
 

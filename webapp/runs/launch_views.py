@@ -15,11 +15,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from engine.errors import Problem, SpecError
 from webapp.accounts.models import Project, Role
 from webapp.catalog import queries as catalog_queries
+from webapp.catalog.models import ModelRecord
 from webapp.requests import SignedIn
 from webapp.runs import launch as launching
 from webapp.runs import queries
 from webapp.runs.launch_form import DEFAULT_PRESET, Choice, LaunchForm, method_choices, student_choices, task_choices, teacher_recipe
 from webapp.runs.models import Run
+from webapp.runs.templatetags.shown import metric
 
 
 @require_http_methods(["GET", "POST"])
@@ -94,11 +96,16 @@ def _context(project: Project, form: LaunchForm) -> dict[str, Any]:
 
 
 def _trained(project: Project, task: str) -> list[Choice]:
-    """The project's trained models of a task, as references; the default teachers first, then the newest."""
-    models = catalog_queries.models_of(project, task=task)
-    choices = [Choice(f"run:{one.run_id}", f"{one.name} ({one.architecture})") for one in models[:200]]
-    taught_by_none = {f"run:{one.run_id}" for one in models[:200] if "teacher" in one.run.tags}
-    return sorted(choices, key=lambda choice: choice.value not in taught_by_none)
+    """The project's 200 newest trained models of a task, as references: the largest first, among equals the most accurate."""
+    models = list(catalog_queries.models_of(project, task=task)[:200])
+    accuracy = queries.latest_values([one.run_id for one in models], "accuracy")
+    models.sort(key=lambda one: (-(one.parameters or 0), -accuracy.get(one.run_id, 0.0)))
+    return [Choice(f"run:{one.run_id}", _model_label(one, accuracy.get(one.run_id))) for one in models]
+
+
+def _model_label(model: ModelRecord, accuracy: float | None) -> str:
+    about = model.architecture if accuracy is None else f"{model.architecture}, accuracy {metric(accuracy, 'accuracy')}"
+    return f"{model.name} #{model.run.number} ({about})"
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     project = models.ForeignKey("accounts.Project", on_delete=models.CASCADE, related_name="runs")
+    number = models.PositiveIntegerField(help_text="Counts the project's runs from 1 in the order of their launch; also chooses the color.")
     name = models.CharField(max_length=200)
     notes = models.TextField(blank=True, max_length=20_000)
     tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
@@ -63,6 +64,8 @@ class Run(models.Model):
     stop_requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
     phase = models.CharField(max_length=60, blank=True)
+    phase_index = models.PositiveIntegerField(null=True, help_text="Place of the phase among the run's, from 0; null before the first.")
+    phase_count = models.PositiveIntegerField(null=True, help_text="How many phases the run has; null where it is not known ahead.")
     step = models.BigIntegerField(default=0)
     total_steps = models.BigIntegerField(default=0)
     steps_per_second = models.FloatField(null=True, blank=True)
@@ -79,6 +82,7 @@ class Run(models.Model):
     class Meta:
         ordering: ClassVar = ["-created_at"]
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="run_number"),
             models.CheckConstraint(condition=Q(state__in=State.values), name="run_state_is_known"),
             models.CheckConstraint(condition=~Q(state__in=HELD) | Q(attempt__gt=0), name="held_run_has_an_attempt"),
             models.CheckConstraint(condition=~Q(state__in=ENDED) | Q(finished_at__isnull=False), name="ended_run_has_an_end"),

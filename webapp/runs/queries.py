@@ -69,6 +69,7 @@ class RunRow:
     """One line of the table of runs. `metrics` are the newest headline values by name."""
 
     id: UUID
+    number: int
     name: str
     tags: list[str]
     status: Status
@@ -157,6 +158,7 @@ def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None
     source, name = student.get("source", "builtin"), student.get("name", "")
     return RunRow(
         id=run.pk,
+        number=run.number,
         name=run.name,
         tags=run.tags,
         status=status_of(run, attempt),
@@ -181,6 +183,20 @@ def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None
 def latest_of(run: Run) -> dict[str, float | None]:
     """The run's newest headline values by name."""
     return dict(LatestMetric.objects.filter(run=run).order_by("name").values_list("name", "value"))
+
+
+def latest_values(run_ids: Sequence[UUID], name: str) -> dict[UUID, float]:
+    """The newest value of one headline metric for each of the runs that has one."""
+    found = LatestMetric.objects.filter(run__in=run_ids, name=name, value__isnull=False)
+    return {run_id: value for run_id, value in found.values_list("run_id", "value") if value is not None}
+
+
+def latest_by_split(run: Run) -> dict[str, dict[str, float | None]]:
+    """As `latest_of`, by the split that each value was measured on: values of different splits are not to be set against each other."""
+    found: dict[str, dict[str, float | None]] = {}
+    for split, name, value in LatestMetric.objects.filter(run=run).order_by("name").values_list("split", "name", "value"):
+        found.setdefault(split, {})[name] = value
+    return found
 
 
 def artifact_for(user: Person, artifact_id: UUID) -> Artifact:

@@ -56,7 +56,7 @@ class TableState:
         """From the address; columns from the cookie where the address names none."""
         asked = [name for text in request.GET.getlist("columns") for name in text.split(",")]
         names = asked or request.COOKIES.get(COOKIE, ".".join(DEFAULT)).split(".")
-        chosen = tuple(dict.fromkeys(name for name in names if name in FIXED or name.isidentifier()))[:40]
+        chosen = tuple(dict.fromkeys(name for name in names if name in FIXED or (name.isascii() and name.isidentifier())))[:40]
         page = request.GET.get("page", "1")
         return cls(
             sort=request.GET.get("sort") or "-created",
@@ -71,8 +71,9 @@ class TableState:
         return replace(self, metrics=tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name))))
 
     def remember(self, response: HttpResponse) -> None:
+        """Keeps the columns that there are: those with a title of ours, and the project's own metrics."""
         if self.remembering:
-            response.set_cookie(COOKIE, ".".join(self.chosen), max_age=YEAR, samesite="Lax", httponly=True)
+            response.set_cookie(COOKIE, ".".join(column.id for column in self.columns), max_age=YEAR, samesite="Lax", httponly=True)
 
     @property
     def columns(self) -> list[Column]:

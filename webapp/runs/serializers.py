@@ -19,6 +19,7 @@ class RunSerializer(serializers.Serializer[RunRow]):
     """A run as a line of the table."""
 
     id = serializers.UUIDField()
+    number = serializers.IntegerField(help_text="Counts the project's runs from 1, in the order of their launch.")
     name = serializers.CharField()
     tags = serializers.ListField(child=serializers.CharField())
     method = serializers.CharField(help_text="Its id in the catalog.")
@@ -30,6 +31,8 @@ class RunSerializer(serializers.Serializer[RunRow]):
     status = serializers.CharField(source="status.word", help_text="The state, or what matters more at the moment: stopping, silent.")
     reason = serializers.CharField(source="status.reason", help_text="Why it is in its state; may be empty.")
     phase = serializers.CharField(source="status.phase")
+    phase_index = serializers.IntegerField(source="status.phase_index", allow_null=True, help_text="From 0; null before the first phase.")
+    phase_count = serializers.IntegerField(source="status.phase_count", allow_null=True, help_text="Null where it is not known ahead.")
     step = serializers.IntegerField(source="status.step")
     total_steps = serializers.IntegerField(source="status.total")
     steps_per_second = serializers.FloatField(source="status.rate", allow_null=True)

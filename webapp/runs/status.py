@@ -15,6 +15,8 @@ class Status:
     tone: str
     reason: str
     phase: str
+    phase_index: int | None
+    phase_count: int | None
     step: int
     total: int
     rate: float | None
@@ -35,6 +37,14 @@ class Status:
         return 100 * self.step / self.total if self.total else 0.0
 
     @property
+    def activity(self) -> str:
+        """`Phase 2 of 3 (distill)`, or the name alone where there is one phase; empty before the first."""
+        index, count = self.phase_index, self.phase_count
+        if index is None or count == 1 or (count is None and index == 0):
+            return self.phase[:1].upper() + self.phase[1:]
+        return f"Phase {index + 1}{f' of {count}' if count else ''} ({self.phase})"
+
+    @property
     def started(self) -> bool:
         return self.step > 0 or self.held
 
@@ -53,6 +63,8 @@ def status_of(run: Run, attempt: Attempt | None = None) -> Status:
         tone=tone,
         reason=_reason(run, attempt, silent=silent is not None),
         phase=run.phase,
+        phase_index=run.phase_index,
+        phase_count=run.phase_count,
         step=run.step,
         total=run.total_steps,
         rate=run.steps_per_second if run.state == State.RUNNING else None,

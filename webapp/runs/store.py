@@ -16,8 +16,3 @@ def resolve(relative: str) -> Path:
     if not path.is_relative_to(store) or path == store:
         raise Http404("This file is not in the store.")
     return path
-
-
-def relative(path: Path) -> str:
-    """The store-relative path, with forward slashes, of a file or folder in the store. Raises ValueError outside it."""
-    return path.resolve().relative_to(Path(settings.STORE).resolve()).as_posix()

@@ -35,6 +35,7 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
     except SpecError as error:
         problem = str(error)
         page = queries.runs_page(project)
+    table = table.with_metrics(page.metric_names)
     active = [row for row in page.rows if not row.status.ended]
     context = {
         "project": project,
@@ -43,7 +44,7 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
         "states": State.values,
         "filtered": any(request.GET.get(name) for name in FILTERS),
         "kept": [(name, value) for name in (*FILTERS, "sort") for value in request.GET.getlist(name)],
-        "table": table.with_metrics(page.metric_names),
+        "table": table,
         "problem": problem,
         "may_operate": Role(project.my_role).includes(Role.OPERATOR),
         "active": active,
@@ -165,7 +166,13 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    return {"run": run, "status": status_of(run), "judged": run_page.judged_of(run)}
+    newest = run_page.newest_evaluations(run)
+    return {
+        "run": run,
+        "status": status_of(run),
+        "judged": run_page.judged_of(run, newest),
+        "diagnostics": diagnostics.views_of(diagnostics.tables_of(newest, run), number=run.number),
+    }
 
 
 def _activity(run: Run) -> dict[str, Any]:

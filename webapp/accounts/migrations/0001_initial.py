@@ -123,6 +123,10 @@ class Migration(migrations.Migration):
                 ("slug", models.SlugField(max_length=60, unique=True)),
                 ("name", models.CharField(max_length=120)),
                 ("description", models.TextField(blank=True, max_length=4000)),
+                (
+                    "last_run_number",
+                    models.PositiveIntegerField(default=0, editable=False, help_text="Of the newest run; only launching raises it."),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("members", models.ManyToManyField(related_name="projects", through="accounts.Membership", to=settings.AUTH_USER_MODEL)),
             ],

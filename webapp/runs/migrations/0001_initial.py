@@ -53,6 +53,12 @@ class Migration(migrations.Migration):
             name="Run",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                (
+                    "number",
+                    models.PositiveIntegerField(
+                        help_text="Counts the project's runs from 1 in the order of their launch; also chooses the color."
+                    ),
+                ),
                 ("name", models.CharField(max_length=200)),
                 ("notes", models.TextField(blank=True, max_length=20000)),
                 (
@@ -87,6 +93,14 @@ class Migration(migrations.Migration):
                 ("attempt", models.PositiveIntegerField(default=0)),
                 ("stop_requested_at", models.DateTimeField(blank=True, null=True)),
                 ("phase", models.CharField(blank=True, max_length=60)),
+                (
+                    "phase_index",
+                    models.PositiveIntegerField(help_text="Place of the phase among the run's, from 0; null before the first.", null=True),
+                ),
+                (
+                    "phase_count",
+                    models.PositiveIntegerField(help_text="How many phases the run has; null where it is not known ahead.", null=True),
+                ),
                 ("step", models.BigIntegerField(default=0)),
                 ("total_steps", models.BigIntegerField(default=0)),
                 ("steps_per_second", models.FloatField(blank=True, null=True)),
@@ -292,6 +306,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=django.contrib.postgres.indexes.GinIndex(fields=["tags"], name="run_tags"),
+        ),
+        migrations.AddConstraint(
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("project", "number"), name="run_number"),
         ),
         migrations.AddConstraint(
             model_name="run",

@@ -37,11 +37,15 @@ def duration(seconds: float | None) -> str:
 @register.filter
 def metric(value: float | None, name: str = "") -> str:
     """A metric's value in its card's format; a dash for None. Large counts are shortened: 1.42 M."""
-    if value is None:
-        return "–"
     card = METRICS.get(name)
-    style = card.format if card else ".4g"
-    return compact(value) if style == ",.0f" else format(value, style)
+    return "–" if value is None else _in_style(value, card.format if card else ".4g")
+
+
+def _in_style(value: float, style: str) -> str:
+    """A format written out, but a count shortened, and a number of a diverged run as a power: its 25 digits would break the page's layout."""
+    if style == ",.0f":
+        return compact(value)
+    return format(value, ".4g" if abs(value) >= 1e6 else style)
 
 
 @register.filter
@@ -64,9 +68,9 @@ def rate(value: float | None) -> str:
 
 
 @register.filter
-def slot(run_id: object) -> str:
-    """The CSS class of a run's color."""
-    return f"slot-{slot_of(run_id)}"
+def slot(number: int) -> str:
+    """The CSS class of the color of the run with this number."""
+    return f"slot-{slot_of(number)}"
 
 
 @register.filter
@@ -125,8 +129,7 @@ def ago(moment: datetime) -> str:
 def spread(value: float, name: str) -> str:
     """A standard deviation in the style of its metric, without a sign."""
     card = METRICS.get(name)
-    style = card.format.lstrip("+") if card else ".4g"
-    return compact(value) if style == ",.0f" else format(value, style)
+    return _in_style(value, card.format.lstrip("+") if card else ".4g")
 
 
 @register.filter
