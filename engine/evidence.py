@@ -32,7 +32,7 @@ class Arm:
     """One thing that is run with every seed. `spec` makes the run's spec of a seed, without its teachers.
 
     `teachers` are arms or changed models, of the same seed. `fidelity_to` names one for an arm that learns from nobody, so that its
-    agreement can be told as well. `shown` is False for arms that only others need.
+    agreement can be told as well.
     """
 
     id: str

@@ -7,7 +7,6 @@ a default has changed.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -18,10 +17,9 @@ from pydantic_core import ErrorDetails
 from engine import catalog
 from engine.cards import MethodCard, Needs, StrictModel, TaskCard
 from engine.errors import Problem, SpecError
-from engine.models.configs import CONFIGS
+from engine.models.configs import CONFIGS, sizes_of_task
 
 MAX_STEPS = 100_000_000
-HF_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 
 
 class ModelRef(StrictModel):
@@ -269,7 +267,8 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs |
                 )
             ]
         architecture = task.architectures[ref.name]
-        return problems_of(CONFIGS[architecture.builder], {**architecture.config, **ref.config}, at=f"{field}.config")
+        refused = problems_of(CONFIGS[architecture.builder], {**architecture.config, **ref.config}, at=f"{field}.config")
+        return refused or _size_problems(ref, f"{field}.config", task)
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
     if ref.source == "hf" and task.kind == "classifier":
@@ -279,6 +278,16 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs |
             )
         ]
     return []
+
+
+def _size_problems(ref: ModelRef, field: str, task: TaskCard) -> list[Problem]:
+    """Where a changed configuration contradicts the task's examples and classes."""
+    sizes = sizes_of_task(task.input_shape, task.classes)
+    return [
+        Problem(f"{field}.{name}", f"must be {sizes[name]} for the task {task.id}; got {given}. Leave it out.")
+        for name, given in ref.config.items()
+        if name in sizes and given != sizes[name]
+    ]
 
 
 def _problems(error: ValidationError, *, at: str = "") -> list[Problem]:

@@ -1,7 +1,8 @@
 """A method's state: what of its attributes is saved, how, and what is refused.
 
 attribute                                   saved as
-nn.Module                                   its tensors, which parts are in eval mode, which parameters are frozen, pending gradients
+nn.Module                                   its tensors, which parts are in eval mode, which parameters are frozen, pending gradients;
+                                            of a DistributedDataParallel the module inside
 a frozen teacher                            nothing: it is loaded from its own folder
 torch.Generator                             its state
 anything with (load_)state_dict             its state_dict (optimizers, schedulers, scalers, metrics)
@@ -124,7 +125,7 @@ def _trained_teachers(method: Method) -> tuple[nn.Module, ...]:
 def _captured(value: Any, path: str, packer: Packer) -> JsonValue:
     match value:
         case nn.Module():
-            return {"module": packer.pack(_module_state(value), path)}
+            return {"module": packer.pack(_module_state(_unwrapped(value)), path)}
         case torch.Generator():
             return {"generator": packer.pack(value.get_state(), path)}
         case _ if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
@@ -137,7 +138,8 @@ def _restored(current: Any, saved: JsonValue, tensors: Mapping[str, Tensor], dev
     content = unpack(packed, tensors, device)
     match kind:
         case "module":
-            _load_module(current, content)
+            _load_module(_unwrapped(current), content)
+            current.training = _unwrapped(current).training
         case "generator":
             current.set_state(content)
         case "state_dict":
@@ -145,6 +147,11 @@ def _restored(current: Any, saved: JsonValue, tensors: Mapping[str, Tensor], dev
         case "value":
             return put_back(current, content)
     return current
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What `Method.prepare` was given: a checkpoint has the same names whatever the number of devices."""
+    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
 
 
 def _module_state(module: nn.Module) -> dict[str, Any]:

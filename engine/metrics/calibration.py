@@ -73,8 +73,9 @@ def calibration_report(
 def scalar_metrics(report: dict[str, Any]) -> dict[str, float | None]:
     """The numbers of a report by the names that `engine.metrics.cards` describes; nested ones are flattened (selective_accuracy_50)."""
     names = ["accuracy", "nll", "brier", "ece", "mce", "rmsce", "ece_equal_mass", "ada_ece", "classwise_ece", "ace", "overconfidence_gap"]
-    names += ["auroc", "spr", "aurc", "e_aurc"]
+    names += ["auroc", "spr", "aurc", "e_aurc", "brier_top_label", "brier_reliability", "brier_resolution", "brier_uncertainty"]
     flat: dict[str, float | None] = {name: report[name] for name in names}
+    flat["brier_residual"] = brier_residual(report)
     return flat | {f"selective_accuracy_{round(100 * q)}": report["selective_accuracy"][str(q)] for q in COVERAGES}
 
 

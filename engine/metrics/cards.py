@@ -16,9 +16,9 @@ _CARDS = (
         "Expected calibration error: mean gap of confidence and accuracy over equal-width bins, weighted by their rows.",
     ),
     MetricCard(
-        "ece_low", "ECE, low", "lower", "Lower end of the 95 % bootstrap interval of the ECE (1000 resamples, the same rows for every run)."
+        "ece_low", "ECE, low", None, "Lower end of the 95 % bootstrap interval of the ECE (1000 resamples, the same rows for every run)."
     ),
-    MetricCard("ece_high", "ECE, high", "lower", "Upper end of the 95 % bootstrap interval of the ECE."),
+    MetricCard("ece_high", "ECE, high", None, "Upper end of the 95 % bootstrap interval of the ECE."),
     MetricCard("mce", "MCE", "lower", "Maximum calibration error: the largest gap of confidence and accuracy of any equal-width bin."),
     MetricCard("rmsce", "RMSCE", "lower", "Root mean squared calibration error over equal-width bins; between ECE and MCE."),
     MetricCard("ece_equal_mass", "ECE, equal mass", "lower", "ECE over bins with equal numbers of rows instead of equal widths."),
@@ -71,6 +71,13 @@ _CARDS = (
         "Brier uncertainty",
         None,
         "Accuracy times error rate: the part of the Brier score that no confidence can remove.",
+    ),
+    MetricCard(
+        "brier_residual",
+        "Brier residual",
+        None,
+        "What reliability − resolution + uncertainty leaves of the top-label Brier score: the spread of the confidence inside bins.",
+        format="+.4f",
     ),
     MetricCard(
         "temperature",

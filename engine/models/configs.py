@@ -1,5 +1,7 @@
 """The configurations of our own architectures, without torch, so that a spec that changes one can be checked in a web process."""
 
+from collections.abc import Sequence
+from math import prod
 from typing import Annotated
 
 from pydantic import Field
@@ -34,6 +36,19 @@ class ResnetConfig(CnnConfig):
 
     blocks: Annotated[int, Field(ge=1, le=64)] = Field(description="Residual blocks in each stage.")
     stem_stride: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stride of the first convolution.")
+
+
+def sizes_of_task(input_shape: Sequence[int], classes: int | None) -> dict[str, int]:
+    """What these fields of a configuration must be for examples of `input_shape` in `classes` classes: the task decides, not the network.
+
+    A shape of three is (channels, height, width); without one there are no channels to be right or wrong.
+    """
+    sizes = {"inputs": prod(input_shape)}
+    if classes is not None:
+        sizes["classes"] = classes
+    if len(input_shape) == 3:
+        sizes["channels"] = input_shape[0]
+    return sizes
 
 
 CONFIGS: dict[str, type[StrictModel]] = {"mlp": MlpConfig, "narrow_cnn": CnnConfig, "resnet": ResnetConfig}

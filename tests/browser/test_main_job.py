@@ -132,7 +132,7 @@ def test_typing_in_the_search_field_narrows_the_table_and_the_address(open_page:
 def test_a_method_chosen_before_the_page_has_loaded_brings_its_settings_all_the_same(open_page: OpenPage) -> None:
     page = open_page("/p/browser/")
     held: list[Route] = []
-    page.route(re.compile(r"htmx-2"), lambda route: held.append(route))
+    page.route(re.compile(r"htmx-2"), lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the function that it is given
     page.goto("/p/browser/launch/?method=vanilla-kd", wait_until="commit")
 
     page.get_by_label("Method").select_option("supervised")

@@ -83,6 +83,14 @@ def test_epochs_are_of_the_rows_that_are_left_with_the_last_partial_batch() -> N
         ({"student": {"name": ""}}, "student.name", "must not be empty."),
         ({"student": {"name": "mlp-16", "config": {"hiden": [4]}}}, "student.config", "mlp-16 has no option 'hiden'; it has "),
         ({"student": {"name": "mlp-16", "config": {"hidden": [0]}}}, "student.config.hidden.0", "must be at least 1; got 0."),
+        ({"student": {"name": "mlp-16", "config": {"classes": 7}}}, "student.config.classes", "must be 10 for the task digits; got 7. "),
+        ({"student": {"name": "mlp-16", "config": {"classes": 12}}}, "student.config.classes", "must be 10 for the task digits; got 12. "),
+        ({"student": {"name": "mlp-16", "config": {"inputs": 32}}}, "student.config.inputs", "must be 64 for the task digits; got 32. "),
+        (
+            {"student": {"name": "cnn-narrow", "config": {"channels": 3}}},
+            "student.config.channels",
+            "must be 1 for the task digits; got 3. ",
+        ),
         (
             {"student": {"source": "run", "name": TEACHER[4:], "config": {"a": 1}}},
             "student.config",

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from engine import checkpoint
 from engine.events import Outcome
 from engine.export import load_model
 from engine.method import Batch, Logs, Phase
@@ -50,8 +51,14 @@ def main(folder: Path) -> None:
             folder / "stopped",
             Shared,
             watcher=watcher,
-            spec=tiny_spec(Shared, devices=2),
+            spec=tiny_spec(Shared, settings={"optimizer": "sgd"}, devices=2),
             stop=lambda: rank == 0 and len(watcher.terms()) >= 4,
+        )
+        taken_up = run_tiny(
+            folder / "taken-up",
+            Shared,
+            spec=tiny_spec(Shared, settings={"optimizer": "sgd"}, devices=2),
+            resume=checkpoint.newest(folder / "alone"),
         )
         plain = run_tiny(folder / "plain", spec=tiny_spec(devices=2))
         supervised = execute(DIGITS.model_copy(update={"devices": 2}), Watcher(), folder / "supervised")
@@ -59,6 +66,7 @@ def main(folder: Path) -> None:
         "supervised": supervised.status,
         "outcome": outcome.reason,
         "stopped": [stopped.status, stopped.step],
+        "taken up": taken_up.status,
         "plain": plain.reason,
         "events": len(shared.events),
     }
@@ -68,6 +76,14 @@ def main(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("team")
+    watcher = Watcher()
+    run_tiny(
+        folder / "alone",
+        Shared,
+        watcher=watcher,
+        spec=tiny_spec(Shared, settings={"optimizer": "sgd"}),
+        stop=watcher.stop_after(4),
+    )
     command = [
         sys.executable,
         "-m",
@@ -82,6 +98,11 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def exported(folder: Path) -> torch.Tensor:
+    """The student's parameters in one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in load_model(folder / "student")[0].parameters()])
 
 
 def told(folder: Path, rank: int) -> dict[str, object]:
@@ -108,6 +129,25 @@ def test_two_processes_train_a_method_of_the_catalog_as_one_does(two_processes: 
 
     assert told(two_processes, 0)["supervised"] == "succeeded"
     assert torch.allclose(one, two, rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_of_two_devices_goes_on_with_one(two_processes: Path, tmp_path: Path) -> None:
+    spec = tiny_spec(Shared, settings={"optimizer": "sgd"})
+    run_tiny(tmp_path / "whole", Shared, spec=spec)
+
+    outcome = run_tiny(tmp_path / "resumed", Shared, spec=spec, resume=checkpoint.newest(two_processes / "stopped"))
+
+    assert outcome.status == "succeeded", outcome.reason
+    assert torch.allclose(exported(tmp_path / "resumed"), exported(tmp_path / "whole"), rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_of_one_device_goes_on_with_two(two_processes: Path, tmp_path: Path) -> None:
+    run_tiny(tmp_path, Shared, spec=tiny_spec(Shared, settings={"optimizer": "sgd"}))
+
+    taken_up = exported(two_processes / "taken-up")
+
+    assert told(two_processes, 0)["taken up"] == "succeeded"
+    assert torch.allclose(taken_up, exported(tmp_path), rtol=0, atol=1e-6)
 
 
 def test_only_the_first_process_is_seen(two_processes: Path) -> None:

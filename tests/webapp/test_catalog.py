@@ -34,9 +34,9 @@ def test_the_rows_have_what_a_form_is_drawn_from() -> None:
 
     card = Method.objects.get(pk="vanilla-kd").card
 
-    temperature = card["settings"]["properties"]["temperature"]
-    assert (temperature["type"], temperature["default"], temperature["exclusiveMinimum"]) == ("number", 4.0, 0)
-    assert temperature["description"].startswith("Softens both distributions")
+    rate = card["settings"]["properties"]["learning_rate"]
+    assert (rate["type"], rate["default"], rate["exclusiveMinimum"]) == ("number", 0.01, 0)
+    assert rate["description"].startswith("Step size")
     assert {"small", "paper", "tiny"} <= card["presets"].keys()
     assert (card["teachers"]["at_least"], card["teachers"]["kinds"], card["baseline"]) == (1, ["classifier"], "supervised")
     assert {"mlp-16"} <= Task.objects.get(pk="digits").card["architectures"].keys()

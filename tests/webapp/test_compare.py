@@ -259,8 +259,8 @@ def test_the_api_answers_with_the_same_numbers(viewer: User, finished_run: RunMa
     (row,) = answer.json()["rows"]
     assert (row["id"], row["better"]) == ("accuracy", "higher")
     assert row["cells"] == [
-        {"mean": 0.5, "std": None, "n": 1, "delta": None, "is_better": None, "is_best": False},
-        {"mean": 0.75, "std": None, "n": 1, "delta": 0.25, "is_better": True, "is_best": True},
+        {"mean": 0.5, "std": None, "n": 1, "delta": None, "is_better": None, "is_best": False, "interval": None},
+        {"mean": 0.75, "std": None, "n": 1, "delta": 0.25, "is_better": True, "is_best": True, "interval": None},
     ]
     assert [column["runs"] for column in answer.json()["columns"]] == [[str(base.pk)], [str(better.pk)]]
 
@@ -289,3 +289,27 @@ def test_what_differs_names_the_teacher_and_folds_settings_that_only_say_that_ot
     assert shown["settings.temperature"] == [("–", None), ("2", None), ("4", None)]
     assert "teachers" not in shown
     assert "settings.kd_weight" in {row.path for row in more}
+
+
+def test_a_calibration_error_within_overlapping_intervals_is_neither_better_nor_best(viewer: User, finished_run: RunMaker) -> None:
+    base = finished_run(settings={"batch_size": 8}, metrics={"ece": 0.050, "ece_low": 0.040, "ece_high": 0.060})
+    near = finished_run(settings={"batch_size": 16}, metrics={"ece": 0.040, "ece_low": 0.030, "ece_high": 0.041})
+    far = finished_run(settings={"batch_size": 32}, metrics={"ece": 0.090, "ece_low": 0.080, "ece_high": 0.100})
+
+    found = comparison(viewer, [base.pk, near.pk, far.pk], base.pk)
+
+    _, overlaps, apart = cells(found, "ece")
+    assert (overlaps.interval, overlaps.overlaps, overlaps.is_better, overlaps.is_best) == ((0.030, 0.041), True, None, False)
+    assert (apart.interval, apart.overlaps, apart.is_better) == ((0.080, 0.100), False, False)
+    assert [row.card.id for row in found.rows] == ["ece"]
+
+
+def test_seeds_show_their_deviation_in_place_of_an_interval(viewer: User, finished_run: RunMaker) -> None:
+    interval = {"ece_low": 0.03, "ece_high": 0.06}
+    seeds = [finished_run(seed=seed, metrics={"ece": value, **interval}) for seed, value in enumerate((0.04, 0.05))]
+    other = finished_run(settings={"batch_size": 8}, metrics={"ece": 0.07, **interval})
+
+    found = comparison(viewer, [*(run.pk for run in seeds), other.pk], other.pk)
+
+    group, _ = cells(found, "ece")
+    assert (group.interval, group.overlaps, group.is_better) == (None, False, True)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from webapp.runs.evaluations import judged
+import pytest
+
+from webapp.runs.evaluations import Row, judged
 from webapp.runs.models import Evaluation
 
 
@@ -53,3 +55,35 @@ def test_a_model_that_is_always_right_has_no_auroc_and_it_is_said_why():
     found = warnings_of({"accuracy": 1.0, "ece": 0.01, "auroc": None})
 
     assert found == ["Every answer is right or every answer is wrong, so the AUROC of confidence is undefined."]
+
+
+def row_of(name: str, metrics: dict[str, float | None], teacher: dict[str, float | None] | None = None, **tables: Any) -> Row:
+    about = {"step": 10, "split": "test", "final": True, "tables": tables}
+    subjects = {"student": metrics} | ({} if teacher is None else {"teacher": teacher})
+    shown = judged([Evaluation(subject=subject, metrics=found, **about) for subject, found in subjects.items()], number=1)
+    assert shown is not None
+    return next(row for row in [*shown.main, *shown.more] if row.card.id == name)
+
+
+@pytest.mark.parametrize(("side", "value", "words"), [("lower", 0.0497871, "≤ 0.050"), ("upper", 54.59815, "≥ 54.6"), (None, 1.25, "")])
+def test_a_temperature_at_a_bound_of_its_search_is_shown_as_a_bound(side: str | None, value: float, words: str):
+    number = value if side is None else None
+
+    row = row_of("temperature", {"temperature": number}, reliability_scaled={"bins": [], "temperature": value, "at_bound": side})
+
+    assert (row.student, row.student_bound) == (number, words)
+
+
+def test_a_latency_says_on_what_it_was_measured():
+    row = row_of("latency_ms", {"latency_ms": 0.02}, cost={"device": "CPU, 1 thread"})
+
+    assert row.note == "on CPU, 1 thread"
+
+
+def test_a_student_is_not_better_than_its_teacher_where_the_intervals_overlap():
+    near, far = ({"ece": value, "ece_low": value - 0.01, "ece_high": value + 0.01} for value in (0.055, 0.09))
+    student = {"ece": 0.04, "ece_low": 0.03, "ece_high": 0.05}
+
+    beside_near, beside_far = row_of("ece", student, near), row_of("ece", student, far)
+
+    assert (beside_near.student_is_better, beside_far.student_is_better) == (None, True)

@@ -12,7 +12,8 @@ import pytest
 from engine.metrics.cards import METRICS
 from webapp.figures.confusion import confusion
 from webapp.figures.curves import Line, drawable, panels_of, training_curves
-from webapp.figures.palette import COLORS, color_of, slot_of, styles_of
+from webapp.figures.diagnostics import histogram, paired_bars
+from webapp.figures.palette import COLORS, NEUTRAL, color_of, slot_of, styles_of
 from webapp.figures.pareto import Candidate, front, pareto
 from webapp.figures.plotly import style_ids
 from webapp.figures.reliability import Bin, Reliability, reliability_diagram
@@ -20,12 +21,16 @@ from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_co
 
 BINS = [Bin(0.0, 0.5, 0, None, None), Bin(0.5, 1.0, 40, 0.8, 0.75)]
 
+PANELS = {"raw": {"student": [4.0, -2.0], "teacher": [30.0, -9.0]}, "standardized": {"student": [1.0, -1.0], "teacher": [1.0, -1.0]}}
+
 EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "curves": lambda: training_curves([Line("loss", [1, 2], [2.0, None], COLORS[0])], title="Loss terms", y="loss"),
     "reliability": lambda: reliability_diagram([Reliability("student", BINS, COLORS[0])]),
     "risk": lambda: risk_coverage([RiskCoverage("student", [0.5, 1.0], [0.0, 0.2], COLORS[0])]),
     "confidence": lambda: confidence_histogram(edges=[0, 0.5, 1], correct=[1, 8], wrong=[2, 1]),
     "confusion": lambda: confusion([[8, 2], [0, 10]]),
+    "histogram": lambda: histogram(edges=[0, 0.5, 1], counts=[3, 40], title="Own label", x="probability", color=COLORS[0]),
+    "paired bars": lambda: paired_bars(PANELS, title="Sample logits", x="class", color=COLORS[0]),
     "pareto": lambda: pareto([Candidate("a", 100, 0.9, COLORS[0], spread=0.01)], cost="Parameters", quality="Accuracy"),
 }
 
@@ -194,3 +199,23 @@ def test_a_chart_gets_six_digits_of_a_value_and_a_gap_where_it_is_not_finite() -
 
     assert drawn[:5] == [1234570.0, -0.00123457, 0.0, None, None]
     assert drawn[5] == pytest.approx(0.0, abs=1e-300) and drawn[6] == pytest.approx(1.7e308)
+
+
+def test_a_histogram_has_a_bar_as_wide_as_its_bin() -> None:
+    (bars,) = histogram(edges=[0, 0.2, 1], counts=[3, 40], title="Own label", x="probability", color=COLORS[0])["data"]
+
+    assert (bars["x"], bars["y"], bars["width"]) == ([pytest.approx(0.1), pytest.approx(0.6)], [3, 40], [0.2, 0.8])
+
+
+def test_paired_bars_have_a_scale_for_each_panel_and_one_color_and_legend_entry_for_each_name() -> None:
+    figure = paired_bars(PANELS, title="Sample logits", x="class", color=COLORS[0])
+
+    assert [(bar["name"], bar["yaxis"], bar["showlegend"]) for bar in figure["data"]] == [
+        ("student", "y", True),
+        ("teacher", "y", True),
+        ("student", "y2", False),
+        ("teacher", "y2", False),
+    ]
+    assert [bar["marker"]["color"] for bar in figure["data"]] == [COLORS[0], NEUTRAL, COLORS[0], NEUTRAL]
+    # Two panels with a gap of .14 between them: (1 − .14) / 2 = .43 each.
+    assert (figure["layout"]["yaxis"]["domain"], figure["layout"]["yaxis2"]["domain"]) == ([0.57, 1], [0, 0.43])

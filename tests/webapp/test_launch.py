@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.http import Http404
+from django.http import Http404, QueryDict
 
 from engine.errors import SpecError
 from tests.webapp.conftest import SPEC, RunMaker
 from webapp.accounts.models import AuditEntry, Project, User
 from webapp.catalog.models import Method, ModelRecord
 from webapp.runs.launch import KeyReused, body_of, clone, launch
+from webapp.runs.launch_form import LaunchForm
 from webapp.runs.models import HistoryLine, IdempotencyKey, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
@@ -72,6 +73,24 @@ def test_with_baseline_launches_supervised_with_the_same_student_task_seed_budge
             key: student.spec[key] for key in ("task", "student", "seed", "budget")
         }
         assert (baseline.spec["settings"]["learning_rate"], baseline.spec["teachers"]) == (0.02, [])
+
+
+def test_a_form_that_posts_every_setting_leaves_the_weight_of_the_labels_to_the_base_method(
+    project: Project, operator: User, finished_run: RunMaker
+) -> None:
+    teacher = f"run:{finished_run().pk}"
+    shown = LaunchForm.first({"method": "logit-standardization", "task": "digits", "teachers": [teacher]})
+    sent = QueryDict(mutable=True)
+    sent.update({one.path: one.raw for one in shown.fields})
+    sent.update({"method": "logit-standardization", "task": "digits", "student": "mlp-16"})
+    sent.setlist("teachers", [teacher])
+    sent["settings.base_method"] = "dkd"
+
+    run = launch(project, operator, LaunchForm.typed(sent).body())[0]
+
+    assert sent["settings.ce_weight"] == ""
+    assert (run.spec["settings"]["base_method"], run.spec["settings"]["ce_weight"]) == ("dkd", None)
+    assert clone(run, operator, {}).spec["settings"]["ce_weight"] is None
 
 
 def test_a_baseline_has_no_baseline(project: Project, operator: User) -> None:

@@ -59,17 +59,13 @@ class View:
         return f"own-{self.id}"
 
 
-def tables_of(evaluations: Sequence[Evaluation], run: Run) -> dict[str, Any]:
-    """What the method's diagnostics left at the newest evaluation that has any, by name.
+def tables_of(run: Run) -> dict[str, Any]:
+    """What the method's diagnostics left at the newest validation, by name.
 
     An artifact of the same name stands in for a list of examples: it is the last word, and has the pictures.
     """
-    own = [
-        (one.step, {name: table for name, table in one.tables.items() if name not in JUDGEMENTS})
-        for one in evaluations
-        if one.subject == "student"
-    ]
-    _, tables = max((found for found in own if found[1]), key=lambda found: found[0], default=(0, {}))
+    newest = Evaluation.objects.filter(run=run, subject="student", split="validation").order_by("-step", "-final").first()
+    tables = {name: table for name, table in newest.tables.items() if name not in JUDGEMENTS} if newest else {}
     lists = [name for name, table in tables.items() if isinstance(table, Mapping) and "rows" in table]
     if not lists:
         return tables
@@ -89,7 +85,7 @@ def _view(name: str, table: Mapping[str, Any], color: str) -> View | None:
         case {"edges": [_, _, *_] as edges, "counts": [_, *_] as counts} if len(edges) == len(counts) + 1:
             return View(name, title, note, histogram(edges=edges, counts=counts, title=title, x=name.replace("_", " "), color=color))
         case {"rows": [{**first}, *_] as rows}:
-            columns = [key for key, value in first.items() if key != "picture" and not isinstance(value, list | dict)]
+            columns = [str(key) for key, value in first.items() if key != "picture" and not isinstance(value, list | dict)]
             return View(name, title, note, columns=tuple(columns), rows=tuple(_row(row, columns) for row in rows[:MOST_ROWS]))
     panels = _panels(table)
     return View(name, title, note, paired_bars(panels, title=f"{title} ({note})", x="class", color=color)) if panels else None

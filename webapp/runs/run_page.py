@@ -1,7 +1,7 @@
 """What a run's page shows beside its curves: its configuration in words, attempts, artifacts, and which buttons make sense."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -87,17 +87,11 @@ def teachers_of(run: Run) -> list[ModelRecord]:
     return list(run.teachers.order_by("name"))
 
 
-def newest_evaluations(run: Run) -> list[Evaluation]:
-    """Of each subject and split: at most eight rows, whatever the run's length."""
-    return list(
-        Evaluation.objects.filter(run=run).order_by("subject", "split", "final", "-step", "-id").distinct("subject", "split", "final")
-    )
-
-
-def judged_of(run: Run, newest: Sequence[Evaluation]) -> Judged | None:
-    """From the run's newest evaluations."""
+def judged_of(run: Run) -> Judged | None:
+    """The newest evaluation of each subject and split: at most eight rows, whatever the run's length."""
+    newest = Evaluation.objects.filter(run=run).order_by("subject", "split", "final", "-step", "-id").distinct("subject", "split", "final")
     baseline = queries.latest_by_split(run.baseline) if run.baseline is not None else {}
-    return evaluations.judged(newest, number=run.number, baseline=baseline)
+    return evaluations.judged(list(newest), number=run.number, baseline=baseline)
 
 
 def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from engine.errors import SpecError
 from webapp.accounts.models import Role, User
 from webapp.requests import SignedIn
-from webapp.runs import actions, curve_panels, queries, run_page
+from webapp.runs import actions, curve_panels, diagnostics, queries, run_page
 from webapp.runs.lifecycle import NotAllowed
 from webapp.runs.models import Run, State
 from webapp.runs.news import mark_of
@@ -166,13 +166,8 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    newest = run_page.newest_evaluations(run)
-    return {
-        "run": run,
-        "status": status_of(run),
-        "judged": run_page.judged_of(run, newest),
-        "diagnostics": diagnostics.views_of(diagnostics.tables_of(newest, run), number=run.number),
-    }
+    views = diagnostics.views_of(diagnostics.tables_of(run), number=run.number)
+    return {"run": run, "status": status_of(run), "judged": run_page.judged_of(run), "diagnostics": views}
 
 
 def _activity(run: Run) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """What a person chooses when logits are standardized before they are compared."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
@@ -21,8 +20,8 @@ class Settings(TrainingSettings):
         2.0, gt=0, le=1e6, description="Softens the standardized logits of both; ctkd learns its own temperature instead."
     )
     kd_weight: float = Field(9.0, ge=0, le=1e6, description="Weight of the teacher's term; large because standardized targets are soft.")
-    ce_weight: float = Field(
-        0.1, ge=0, le=1e6, description="Weight of the cross-entropy of the raw logits with the labels. Left out with dkd, it is 1."
+    ce_weight: float | None = Field(
+        None, ge=0, le=1e6, description="Weight of the cross-entropy of the raw logits with the labels; empty: 0.1, or 1 with dkd."
     )
     epsilon: float = Field(1e-7, ge=0, le=1e-2, description="Added to each row's standard deviation before the division.")
     dkd_alpha: float = Field(1.0, ge=0, le=1e6, description="dkd: weight of the target class's part, times kd_weight.")
@@ -34,12 +33,12 @@ class Settings(TrainingSettings):
         10, ge=1, le=100_000, description="ctkd: epochs over which the temperature's reversed gradient grows to its full strength."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _decoupled_distillation_keeps_the_labels_in_full(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("base_method") == "dkd" and "ce_weight" not in data:
-            return {**data, "ce_weight": 1.0}
-        return data
+    @property
+    def used_ce_weight(self) -> float:
+        """`ce_weight` where it is set, else the base method's own: decoupled distillation keeps the labels in full."""
+        if self.ce_weight is not None:
+            return self.ce_weight
+        return 1.0 if self.base_method == "dkd" else 0.1
 
 
 def check(spec: "RunSpec") -> list[Problem]:

@@ -67,7 +67,7 @@ class LogitStandardization(Method):
             case _:
                 teacher_loss, weight, terms = self.plain(student_z, teacher_z, keep, self.settings.base_temperature), 1.0, {}
         ce = label_cross_entropy(student_logits, batch.targets)  # of the raw logits: standardized ones could never become certain
-        loss = self.settings.ce_weight * ce + self.settings.kd_weight * weight * teacher_loss
+        loss = self.settings.used_ce_weight * ce + self.settings.kd_weight * weight * teacher_loss
 
         self.update(self.optimizer, loss)
         return {"loss": loss, "loss/teacher": teacher_loss, "loss/labels": ce, **terms, "rows_left_out": (~keep).sum().float()}
@@ -116,7 +116,7 @@ class LogitStandardization(Method):
         batch_part = torch.stack([losses.batch_correlation(**raw, temperature=tau) for tau in temperatures]).sum()
         teacher_loss = rows * weak + strong + classes * class_part + rows * batch_part
         ce = label_cross_entropy(student["weak"], batch.targets) + label_cross_entropy(student["strong"], batch.targets)
-        loss = self.settings.ce_weight * ce + self.settings.kd_weight * teacher_loss
+        loss = self.settings.used_ce_weight * ce + self.settings.kd_weight * teacher_loss
 
         self.update(self.optimizer, loss)
         left_out = sum((~keep).sum() for _, _, keep in pairs.values())

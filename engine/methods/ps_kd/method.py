@@ -120,11 +120,17 @@ class PSKD(Method):
         if self.settings.keep_bank:
             self.save_table("target_bank", {"n": len(predictions), "split": "train", "rows": predictions.tolist()})
 
+    @torch.no_grad()
     def all_predictions(self) -> tuple[Tensor, Tensor]:
-        """A and the one-hot labels O of the whole training split, (rows, classes) each."""
-        split = self.task.splits["train"]
+        """The newest predictions and the one-hot labels O of the whole training split, (rows, classes) each.
+
+        They are the bank's rows, or what the student's current weights say: last epoch's would be one epoch behind.
+        """
         one_hot = F.one_hot(self.labels(), self.classes()).float()
-        return self.earlier_predictions(split.inputs, torch.arange(len(split), device=self.device), one_hot), one_hot
+        if self.bank is not None:
+            return self.bank.all(), one_hot
+        current = copy.deepcopy(self.student).eval()  # the student itself may be in training mode when the run finishes
+        return softened_log_probs(current(self.task.splits["train"].inputs), 1.0).exp(), one_hot
 
     def likely_label_errors(self, predictions: Tensor, *, pictures: bool = False) -> dict[str, Any]:
         """The rows whose label the network finds least probable, least first."""

@@ -1,10 +1,9 @@
 """What a person chooses when choosing vanilla knowledge distillation."""
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Settings(TrainingSettings):
-    temperature: float = Field(
-        4.0, gt=0, le=1e6, description="Softens both distributions; 1 is plain matching of probabilities. Left out with mse_probs, it is 1."
+    temperature: float | None = Field(
+        None, gt=0, le=1e6, description="Softens both distributions; 1 is plain matching of probabilities; empty: 4, or 1 with mse_probs."
     )
     ce_weight: float = Field(0.1, ge=0, le=1e6, description="Weight of the cross-entropy with the labels; 0 needs no labels.")
     kd_weight: float = Field(0.9, ge=0, le=1e6, description="Weight of the teacher's term.")
@@ -33,12 +32,12 @@ class Settings(TrainingSettings):
         description="Ask the teacher once for each training row and keep its logits, in place of asking at every step. Costs memory, saves time.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _probabilities_are_compared_at_temperature_one(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("divergence") == "mse_probs" and "temperature" not in data:
-            return {**data, "temperature": 1.0}
-        return data
+    @property
+    def used_temperature(self) -> float:
+        """`temperature` where it is set, else the divergence's own: probabilities themselves are compared at 1."""
+        if self.temperature is not None:
+            return self.temperature
+        return 1.0 if self.divergence == "mse_probs" else 4.0
 
     @field_validator("teacher_weights")
     @classmethod

@@ -72,7 +72,7 @@ class VanillaKD(Method):
         kd = distillation_loss(
             student_logits=student_logits,
             teacher_logits=self.teacher_logits(batch),
-            temperature=self.settings.temperature,
+            temperature=self.settings.used_temperature,
             divergence=self.settings.divergence,
             weights=self.settings.teacher_weights,
         ).mean()
@@ -102,7 +102,7 @@ class VanillaKD(Method):
         """The spread of the logits and of the targets, on the first validation rows."""
         inputs = self.task.splits["validation"].inputs[:DIAGNOSTIC_ROWS]
         teacher_logits = [teacher(inputs) for teacher in self.teachers]
-        targets = divergences.averaged_log_probs(teacher_logits, self.settings.temperature, self.settings.teacher_weights)
+        targets = divergences.averaged_log_probs(teacher_logits, self.settings.used_temperature, self.settings.teacher_weights)
         return Diagnostics(
             {
                 "student_logit_std": mean_logit_std(self.student(inputs)),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.errors import SpecError
 from engine.methods.logit_standardization import losses
-from engine.methods.logit_standardization.card import check
+from engine.methods.logit_standardization.card import card, check
 from engine.methods.logit_standardization.method import LearnedTemperature, reversal, warm_up
 from engine.spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
@@ -257,9 +257,9 @@ def test_the_curriculum_temperature_climbs_the_loss_that_the_student_descends():
 def test_labels_count_in_full_with_decoupled_distillation_unless_set():
     def ce_weight(**settings: object) -> float:
         spec = RunSpec.parse({"method": "logit-standardization", "task": "digits", "teachers": [TEACHER], "settings": settings})
-        return RunSpec.parse(spec.to_json()).settings["ce_weight"]
+        return card.settings.model_validate(RunSpec.parse(spec.to_json()).settings).used_ce_weight
 
-    assert ce_weight(base_method="dkd") == 1.0
+    assert ce_weight(base_method="dkd") == ce_weight(base_method="dkd", ce_weight=None) == 1.0
     assert ce_weight(base_method="dkd", ce_weight=0.1) == 0.1
     assert ce_weight() == 0.1
 

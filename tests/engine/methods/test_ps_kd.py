@@ -199,6 +199,22 @@ def test_diagnostics_find_the_rows_whose_label_the_network_believes_least():
     assert sum(counts) == 12 and counts[2] + counts[1] == 1
 
 
+def test_without_a_bank_diagnostics_ask_the_weights_of_now_and_not_those_of_the_epoch_before():
+    split, student = data(), network(1)
+    method = new({"target_source": "previous_checkpoint", "keep_bank": True}, student=student, split=split, steps=6)
+    train(method)
+    now = student(split.inputs).softmax(dim=1).detach()
+    own = now.gather(1, split.targets[:, None]).squeeze(1)
+
+    found = method.diagnostics()
+    method.finish()
+
+    tables = method._around.save_table.__self__
+    assert found.metrics["own_label_probability"] == pytest.approx(own.mean().item(), rel=1e-12)
+    assert found.tables["likely_label_errors"]["rows"][0]["probability"] == pytest.approx(own.min().item(), rel=1e-12)
+    assert torch.allclose(torch.tensor(tables["target_bank"]["rows"], dtype=torch.float64), now, atol=1e-14)
+
+
 def test_a_budget_that_ends_inside_an_epoch_is_refused():
     with pytest.raises(SpecError) as refused:
         RunSpec.parse({"method": "ps-kd", "task": "digits", "budget": {"steps": 50}})

@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.errors import SpecError
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.method import Batch
+from engine.methods.vanilla_kd.card import card
 from engine.methods.vanilla_kd.method import distillation_loss
 from engine.spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
@@ -226,9 +227,9 @@ def test_diagnostics_tell_the_spread_of_the_logits_and_the_entropy_of_the_target
 def test_squared_errors_of_probabilities_are_taken_at_temperature_one_unless_set():
     def temperature(**settings: object) -> float:
         spec = RunSpec.parse({"method": "vanilla-kd", "task": "digits", "teachers": [TEACHER], "settings": settings})
-        return RunSpec.parse(spec.to_json()).settings["temperature"]
+        return card.settings.model_validate(RunSpec.parse(spec.to_json()).settings).used_temperature
 
-    assert temperature(divergence="mse_probs") == 1.0
+    assert temperature(divergence="mse_probs") == temperature(divergence="mse_probs", temperature=None) == 1.0
     assert temperature(divergence="mse_probs", temperature=4.0) == 4.0
     assert temperature() == 4.0
 

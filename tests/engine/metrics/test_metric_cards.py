@@ -50,6 +50,7 @@ def test_errors_are_better_low_and_accuracies_better_high():
     assert {METRICS[name].better for name in higher} == {"higher"}
     assert METRICS["overconfidence_gap"].better is None
     assert METRICS["temperature"].better is None
+    assert METRICS["ece_low"].better is METRICS["ece_high"].better is None
 
 
 def test_cards_and_gap_closed_need_no_torch():

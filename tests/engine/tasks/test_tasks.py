@@ -173,6 +173,10 @@ def test_a_watched_evaluation_has_the_numbers_of_one_split(task):
     assert judgement.metrics["accuracy"] == pytest.approx(share)
     assert judgement.metrics["ece"] == pytest.approx(abs(share - confidence))
     assert judgement.metrics["nll"] == pytest.approx(-share * math.log(confidence) - (1 - share) * math.log((1 - confidence) / 9))
+    residual = judgement.metrics["brier_reliability"] - judgement.metrics["brier_resolution"] + judgement.metrics["brier_uncertainty"]
+    assert judgement.metrics["brier_top_label"] == pytest.approx(residual)  # the confidence is the same in every row
+    assert judgement.metrics["brier_uncertainty"] == pytest.approx(share * (1 - share))
+    assert judgement.metrics["brier_residual"] == pytest.approx(0, abs=1e-12)
     assert "agreement" not in judgement.metrics and "scaled_nll" not in judgement.metrics and "latency_ms" not in judgement.metrics
 
 
