@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import psutil
 import pytest
+from pytest_django import DjangoDbBlocker
 
 # Django reads its settings once, from the environment, so the home must stand before pytest-django sets Django up.
 HOME = Path(tempfile.mkdtemp(prefix="stillhouse-test-", dir="/tmp"))  # a short path, for the sockets
@@ -45,6 +46,19 @@ def embedded_servers() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(embedded_servers: None) -> None:
     """pytest-django makes its test database after this."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The session's test database. Threads in which a test's client ran an asynchronous view end only with this process, and keep their
+    connections: without what is done here, the database could not be dropped."""
+    yield
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(autouse=True)
