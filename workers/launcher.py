@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -100,8 +101,10 @@ class Child:
             connection.wait([self._process.sentinel], timeout=5)
         with _BOOKKEEPING:
             code = self._process.exitcode
-        if self._followers and len(connection.wait([follower.sentinel for follower in self._followers], timeout=5)) < len(self._followers):
-            self.kill()
+        waiting_until = time.monotonic() + 5
+        for follower in self._followers:
+            if not connection.wait([follower.sentinel], timeout=max(0.0, waiting_until - time.monotonic())):
+                self.kill()
         self._pipe.close()
         return 255 if code is None else code
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 from engine.errors import Problem
 
 if TYPE_CHECKING:
@@ -78,17 +78,7 @@ card = MethodCard(
     check=check,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs, temperature 2, weights 0.1 and 9: the digits protocol."),
-        "paper": Preset(
-            "The CIFAR-100 recipe of the released code: SGD at 0.05, divided by ten three times, 240 epochs.",
-            settings={
-                "optimizer": "sgd",
-                "learning_rate": 0.05,
-                "momentum": 0.9,
-                "weight_decay": 5e-4,
-                "schedule": "step",
-            },
-            budget={"epochs": 240},
-        ),
-        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+        "paper": cifar_recipe("the released code"),
+        "tiny": TINY,
     },
 )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
 
 if TYPE_CHECKING:
@@ -75,6 +75,6 @@ card = MethodCard(
             settings={"batch_size": 128, "schedule": "step-50-75"},
             budget={"epochs": 300},
         ),
-        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+        "tiny": TINY,
     },
 )

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 
 
 class Settings(TrainingSettings):
@@ -23,18 +23,8 @@ card = MethodCard(
     data_parallel=True,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs with a cosine: the student of the digits protocol."),
-        "paper": Preset(
-            "The CIFAR-100 recipe of the distillation literature: SGD at 0.05, divided by ten three times, 240 epochs.",
-            settings={
-                "optimizer": "sgd",
-                "learning_rate": 0.05,
-                "momentum": 0.9,
-                "weight_decay": 5e-4,
-                "schedule": "step",
-            },
-            budget={"epochs": 240},
-        ),
-        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+        "paper": cifar_recipe("the distillation literature"),
+        "tiny": TINY,
     },
     baseline=None,
 )

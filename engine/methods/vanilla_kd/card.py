@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
+from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 from engine.errors import Problem
 
 if TYPE_CHECKING:
@@ -81,17 +81,7 @@ card = MethodCard(
     data_parallel=True,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs, temperature 4, weights 0.1 and 0.9: the digits protocol."),
-        "paper": Preset(
-            "The CIFAR-100 recipe of the reference code: SGD at 0.05, divided by ten three times, 240 epochs.",
-            settings={
-                "optimizer": "sgd",
-                "learning_rate": 0.05,
-                "momentum": 0.9,
-                "weight_decay": 5e-4,
-                "schedule": "step",
-            },
-            budget={"epochs": 240},
-        ),
-        "tiny": Preset("A few seconds on one core.", budget={"epochs": 3}),
+        "paper": cifar_recipe("the reference code"),
+        "tiny": TINY,
     },
 )
