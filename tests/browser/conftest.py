@@ -92,9 +92,15 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
             project, person, {**quick, "method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"], "name": "diverged", "settings": wild}
         )
         ended(diverged, "failed")
-        for run in [teacher, *taught]:
+        # These two leave tables of their own for "The method's own view": examples with pictures, a histogram, bars beside each other.
+        (itself,) = launch(project, person, {**quick, "method": "ps-kd", "name": "itself", "budget": {"steps": 57}})  # whole epochs
+        (standardized,) = launch(
+            project, person, {**quick, "method": "logit-standardization", "teachers": [f"run:{teacher.pk}"], "name": "standardized"}
+        )
+        succeeded = [teacher, *taught, itself, standardized]
+        for run in succeeded:
             ended(run)
-        site.runs.update({run.name: str(run.pk) for run in [teacher, *taught, diverged]})
+        site.runs.update({run.name: str(run.pk) for run in [*succeeded, diverged]})
         yield site
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)

@@ -14,6 +14,8 @@ PAGES = {
     "launch": "/p/browser/launch/?method=vanilla-kd",
     "run": "/runs/{taught}/",
     "failed": "/runs/{diverged}/",
+    "own table and histogram": "/runs/{itself}/",
+    "own bars": "/runs/{standardized}/",
     "compare": "/p/browser/compare/?runs={taught},{teacher}&baseline={teacher}",
     "methods": "/p/browser/methods/",
     "method": "/p/browser/methods/logit-standardization/",
@@ -34,11 +36,23 @@ STICKING_OUT = """() => {
 """What reaches beyond the window's right edge, other than in a part that scrolls by itself."""
 
 
+CURVES_ARE_THERE = """() => [...document.querySelectorAll("#curves, #compare-curves")].every((grid) => grid.querySelector(".chart"))"""
+
+
 def draw_everything(page: Page) -> None:
-    """Charts are drawn when they come into view."""
+    """Charts are drawn when they come into view. Curves are fetched after the page, and move what lies beneath them."""
+    page.wait_for_function(CURVES_ARE_THERE)
     for chart in page.locator(".chart:visible").all():
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for()
+
+
+@pytest.mark.parametrize(("name", "views"), [("itself", 2), ("standardized", 1)])
+def test_the_sweep_meets_each_form_of_a_methods_own_view(name: str, views: int, site: Site, open_page: OpenPage) -> None:
+    page = open_page(f"/runs/{site.runs[name]}/")
+
+    own = page.get_by_role("region", name="The method's own view")
+    expect(own.locator("[data-figure], table")).to_have_count(views)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)])

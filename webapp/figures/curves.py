@@ -85,8 +85,9 @@ def term_color(index: int) -> str:
 
 
 def training_curves(lines: Sequence[Line], *, title: str, y: str) -> Figure:
-    """Lines over optimizer steps. A line with few points has markers, so that a single one is visible."""
-    return figure([_trace(line) for line in lines], title=title, x="optimizer step", y=y, hovermode="x unified")
+    """Lines over optimizer steps, from 0. A line with few points has markers, so that a single one is visible."""
+    data = [_trace(line) for line in lines]
+    return figure(data, title=title, x="optimizer step", y=y, xaxis={"rangemode": "tozero"}, hovermode="x unified")
 
 
 def _trace(line: Line) -> dict[str, Any]:

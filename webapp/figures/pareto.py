@@ -66,7 +66,7 @@ def _point(candidate: Candidate) -> dict[str, Any]:
             "color": candidate.color,
             "size": 12,
             "symbol": "diamond-open" if candidate.baseline else "circle",
-            "line": {"width": 2},
+            "line": {"width": 2, "color": candidate.color},
         },
         "hovertemplate": "%{x:,.4~g} → %{y:.4f}",
     }

@@ -78,6 +78,7 @@ def _curve(model: Reliability) -> dict[str, Any]:
         "mode": "lines+markers",
         "name": model.name,
         "legendgroup": model.name,
+        "cliponaxis": False,
         "x": [b.confidence for b in filled],
         "y": [b.accuracy for b in filled],
         "customdata": [[b.low, b.high, b.count] for b in filled],

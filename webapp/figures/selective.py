@@ -40,7 +40,7 @@ def risk_coverage(models: Sequence[RiskCoverage], *, title: str = "Risk–covera
         data,
         title=title,
         x="coverage: share answered",
-        y=axis_name("risk: share wrong", better="lower"),
+        y=axis_name("share wrong", better="lower"),
         xaxis={"range": [0, 1], "tickformat": ".0%"},
         yaxis={"rangemode": "tozero", "tickformat": ".1%"},
         hovermode="closest",

@@ -159,7 +159,7 @@ def curve_figures(comparison: Comparison, *, series: Sequence[str] = SHOWN) -> l
                 for column, style in zip(comparison.columns, _styles(comparison), strict=True)
                 for line in _lines(column, style, found, name)
             ]
-            title = panel.title if len(panel.series) == 1 and panel.id != "loss" else name
+            title = "Loss" if name == "loss" else panel.title if len(panel.series) == 1 else name
             y = panel.y if len(panel.series) == 1 or panel.id == "loss" else name
             figures.append({"id": name, "better": panel.better, "figure": training_curves(lines, title=title, y=y)})
     return figures

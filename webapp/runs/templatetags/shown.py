@@ -45,7 +45,8 @@ def _in_style(value: float, style: str) -> str:
     """A format written out, but a count shortened, and a number of a diverged run as a power: its 25 digits would break the page's layout."""
     if style == ",.0f":
         return compact(value)
-    return format(value, ".4g" if abs(value) >= 1e6 else style)
+    text = format(value, ".4g" if abs(value) >= 1e6 else style)
+    return f"−{text[1:]}" if text.startswith("-") else text
 
 
 @register.filter
@@ -81,11 +82,19 @@ def pretty(value: Any) -> str:
 
 @register.filter
 def signed(value: float | None, name: str = "") -> str:
-    """A difference of a metric's values, with its sign: `+0.0120`; `=` for none."""
+    """A difference of a metric's values, with its sign: `+0.0120`; `=` for none, `≈` for one that is smaller than what is shown."""
     if value is None:
         return ""
     size = spread(abs(value), name) if name else f"{abs(value):.4f}"
-    return "=" if value == 0 else ("+" if value > 0 else "−") + size
+    if value == 0:
+        return "="
+    return ("+" if value > 0 else "−") + size if size.strip("0.") else "≈"
+
+
+@register.filter
+def some_are_worse(row: Any) -> bool:
+    """Whether a row of a comparison has a best value that is not everybody's, so that it is worth a mark."""
+    return len({cell.is_best for cell in row.cells if cell.mean is not None}) > 1
 
 
 @register.inclusion_tag("_charts_head.html", takes_context=True)

@@ -60,7 +60,13 @@ export function styled(panel, { smoothing, log }) {
 
 function render(element) {
   const figure = figures.get(element);
-  if (figure && element.isConnected) Plotly.react(element, figure.data, themed(figure, !element.closest("[data-shared-legend]")), CONFIG);
+  if (figure && element.isConnected) Plotly.react(element, figure.data.map(legible), themed(figure, !element.closest("[data-shared-legend]")), CONFIG);
+}
+
+/** Counts on a heatmap in the page's own text color: Plotly chooses one as if the ground were white. */
+function legible(trace) {
+  const color = getComputedStyle(document.documentElement).getPropertyValue("--text").trim();
+  return trace.type === "heatmap" ? { ...trace, textfont: { color } } : trace;
 }
 
 function themed({ data, layout }, ownLegend) {
@@ -79,7 +85,7 @@ function themed({ data, layout }, ownLegend) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: root.getPropertyValue("--sans"), color: color("--text"), size: 12 },
-    margin: { l: 56, r: 14, t: 42, b: 44 },
+    margin: { l: 56, r: 20, t: 42, b: 44 },
     title: { ...layout.title, x: 0, xref: "container", xanchor: "left", y: 0.985, yref: "container", yanchor: "top", font: { size: 14, color: color("--text"), weight: 600 } },
     showlegend: ownLegend && entries > 1 && entries <= MANY,
     legend: { orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom", font: { size: 11, color: color("--text-soft") }, bgcolor: "rgba(0,0,0,0)" },

@@ -84,6 +84,10 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
+// Where the navigation does not fit, it is scrolled to the page that one is on.
+const here = document.querySelector('.nav [aria-current="page"]');
+if (here) here.parentElement.scrollLeft = here.offsetLeft - 40;
+
 // Small things that are found by their data attributes.
 document.addEventListener("click", (event) => {
   const toggle = event.target.closest("[data-toggle]");
