@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "STILLHOUSE_STORE": "Folder of artifacts and checkpoints; web and workers must see the same one.",
     "STILLHOUSE_DEBUG": "Development mode. Off in production; then STILLHOUSE_SECRET_KEY must be set.",
     "STILLHOUSE_SECRET_KEY": "Signs sessions. A long random text of your own.",
+    "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
+    "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -178,12 +180,19 @@ def tasks_page(cards: Mapping[str, Any]) -> str:
         parts += [
             f"## {card.title}",
             f"`{card.id}`, version {card.version}: {card.summary}{extra}",
-            f"Input {tuple(card.input_shape)}, {card.classes} classes, {card.train_rows} training rows. Headline: {', '.join(card.headline)}.",
+            f"Judges {', '.join(card.kinds)}. Input {tuple(card.input_shape)}, {card.classes or 'no'} classes, {card.train_rows} training rows. Headline: {', '.join(card.headline)}.",
             settings_table(card.options),
             table(("architecture", "roles", "what it is"), networks),
-            f"Default student `{card.student}`; default teacher `{card.teacher}`, trained by `supervised` with {changes(card.teacher_preset.settings, card.teacher_preset.budget)}.",
+            f"Default student `{card.student}`{default_teacher(card)}.",
         ]
     return page("Tasks", *parts)
+
+
+def default_teacher(card: Any) -> str:
+    if card.teacher_preset is None:
+        return "; no default teacher"
+    recipe = changes(card.teacher_preset.settings, card.teacher_preset.budget)
+    return f"; default teacher `{card.teacher}`, trained by `{card.teacher_method}` with {recipe}"
 
 
 def metrics_page(cards: Mapping[str, Any]) -> str:

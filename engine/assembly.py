@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine import catalog
+from engine.cards import Needs
 from engine.errors import ModelError, SpecError
 from engine.export import load_model
 from engine.method import Length, Method, MicroBatch, Position, Surroundings
@@ -45,6 +46,7 @@ def assemble(
     task_class: type[Task] | None = None,
     log: Callable[[str], None],
     save_table: Callable[[str, Any], None],
+    save_tensors: Callable[[str, Mapping[str, Tensor], Mapping[str, Any]], None],
 ) -> Assembly:
     """Builds everything that a spec names. The classes come from the catalog unless given.
 
@@ -58,14 +60,17 @@ def assemble(
     settings = method_class.card.settings.model_validate(spec.settings)
 
     student_ref = spec.student or ModelRef(name=task.card.student)
-    student, blueprint = _open(student_ref, "student", spec, task, models, default_seed=spec.seed)
+    student, blueprint = _open(student_ref, "student", method_class.card.student, spec, task, models, default_seed=spec.seed)
     teachers = []
     for index, ref in enumerate(spec.teachers):
-        teacher, _ = _open(ref, f"teachers.{index}", spec, task, models, default_seed=derived_seed(spec.seed, "teacher", index))
+        needs, own_seed = method_class.card.teachers, derived_seed(spec.seed, "teacher", index)
+        assert needs is not None, "a parsed spec has teachers only where its method takes them"
+        teacher, _ = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
         teachers.append(teacher.to(device))
     _set_access(teachers, method_class)
 
-    batch_size = getattr(settings, "batch_size", None) or len(task.splits["train"])
+    rows = len(task.splits["train"]) if "train" in task.splits else 1
+    batch_size = getattr(settings, "batch_size", None) or rows
     position, micro = Position(), MicroBatch()
     seed_everything(spec.seed)  # again: what training draws must not depend on how many numbers the models' initial weights took
     method = method_class(
@@ -74,14 +79,16 @@ def assemble(
             settings=settings,
             student=student.to(device).train(),
             teachers=tuple(teachers),
-            budget=_length(spec, rows=len(task.splits["train"]), batch_size=batch_size),
+            budget=_length(spec, rows=rows, batch_size=batch_size),
             device=device,
             generator=torch.Generator(device).manual_seed(derived_seed(spec.seed, "method")),
             position=position,
             micro=micro,
             log=log,
             save_table=save_table,
+            save_tensors=save_tensors,
             precision=DTYPES[spec.precision],
+            student_blueprint=blueprint,
         )
     )
     method.build()
@@ -108,7 +115,7 @@ def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
 
 
 def _open(
-    ref: ModelRef, field: str, spec: RunSpec, task: Task, models: Mapping[str, Path], *, default_seed: int
+    ref: ModelRef, field: str, needs: Needs, spec: RunSpec, task: Task, models: Mapping[str, Path], *, default_seed: int
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A network by reference, on the CPU, and its blueprint."""
     if ref.source == "builtin":
@@ -117,12 +124,14 @@ def _open(
         torch.manual_seed(default_seed if ref.init_seed is None else ref.init_seed)
         return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}
     if ref.source == "hf":
-        raise SpecError.at(field, f"the task {task.card.id} takes built-in architectures and run:<id>; got {ref}.")
+        return task.open_hf(ref.name, field)
     folder = models.get(str(ref))
     if folder is None:
         raise SpecError.at(field, f"no folder was given for {ref}; the command line takes it as --model {ref}=FOLDER.")
     try:
-        model, meta = load_model(Path(folder), card=task.card)
+        model, meta = load_model(Path(folder), card=task.card, foreign=needs.foreign)
+        if meta["kind"] not in needs.kinds:
+            raise ModelError(f"The model at {folder} is a {meta['kind']!s:.40}; {spec.method} takes a {' or '.join(needs.kinds)}.")
     except ModelError as error:
         raise ModelError(f"{field}: {error}") from None
     return model, {key: meta[key] for key in ("builder", "config", "architecture")}

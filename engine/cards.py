@@ -5,7 +5,7 @@ module, so nothing here may reach torch by any chain of imports.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +31,26 @@ class TaskOptions(StrictModel):
     """What a task lets a person set: how the data is cut, spoiled or limited."""
 
 
-class TrainingSettings(MethodSettings):
-    """Settings of every method that trains a network with one optimizer on batches of a data set."""
+class OptimizerSettings(MethodSettings):
+    """One optimizer and its schedule: what `Method.make_optimizer` needs."""
+
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule of the student's weights.")
+    learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of the schedule.")
+    weight_decay: float = Field(
+        0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam)."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, and the first of Adam's two betas.")
+    nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
+    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
+        "cosine-per-epoch",
+        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        "×0.1 at 62.5, 75 and 87.5 %; ×0.1 at 50 and 75 %; or constant and in the last 30 % a line to 0.",
+    )
+    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
+
+
+class TrainingSettings(OptimizerSettings):
+    """Settings of every method that trains a network with one optimizer on batches of a data set that may be cut into pieces."""
 
     batch_size: int = Field(64, ge=1, le=65536, description="Rows of the data set in one optimizer step.")
     micro_batches: int = Field(
@@ -41,19 +59,6 @@ class TrainingSettings(MethodSettings):
         le=1024,
         description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch.",
     )
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Update rule of the student's weights.")
-    learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of the schedule.")
-    weight_decay: float = Field(
-        0.0, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam)."
-    )
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, and the first of Adam's two betas.")
-    nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
-    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
-        "cosine-per-epoch",
-        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
-        "×0.1 at 62.5, 75 and 87.5 %; or ×0.1 at 50 and 75 %.",
-    )
-    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Needs:
     """How many models of which kind a method takes, and what it does to them.
 
     `access`: "frozen" (eval mode, no gradient; the runner sees to it), "gradient" (frozen but differentiable), "trained".
-    `trained_weights`: whether a bare architecture with random weights is refused.
+    `trained_weights`: whether a bare architecture with random weights is refused. `foreign`: whether models of another task, with another
+    number of classes, are taken, as long as they read examples of the same shape.
     """
 
     kind: Kind | tuple[Kind, ...]
@@ -69,6 +75,7 @@ class Needs:
     at_most: int | None = 1
     access: Literal["frozen", "gradient", "trained"] = "frozen"
     trained_weights: bool = True
+    foreign: bool = False
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -103,6 +110,7 @@ class MethodCard:
     `version` goes up when the same spec would give different weights. `presets` always hold "small" (the specification's small-scale
     column, equal to the defaults), "paper" (the published values) and "tiny" (a few seconds on one core, for tests).
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
+    `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
     `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
     """
@@ -118,7 +126,9 @@ class MethodCard:
     teachers: Needs | None = None
     presets: Mapping[str, Preset]
     baseline: str | None = "supervised"
+    task: str = "digits"
     epochs: int = 60
+    steps: int | None = None
     data_parallel: bool = False
     check: Callable[["RunSpec"], list["Problem"]] | None = None
 
@@ -135,10 +145,15 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCard:
-    """One task: the data, the networks that fit it, and the kind of its student.
+    """One task: the data, the networks that fit it, and what it can judge.
 
-    `input_shape` is that of one example. `teacher` is the recipe of the default teacher: a `supervised` run with this architecture,
-    these settings and this budget. `extra` names the optional dependency set that brings the data.
+    `kind` is that of its usual student, `also` are further kinds that it judges: a teacher's, or those of methods that make something else
+    of the same data. `input_shape` is that of one example; `classes` counts labels, or the words of a language model's vocabulary.
+    `train_rows` is 0 where examples are drawn or played and not read. `student` is the usual architecture; `students` names another one by
+    the kind of what is made: the network that a data set is distilled for. The default teacher, where there is one, is a run of
+    `teacher_method` with the architecture `teacher` and what `teacher_preset` says. `headline` are the numbers that a run of the usual kind
+    is told by; other kinds have those of `engine.metrics.cards.HEADLINE`. `extra` names the optional dependency set that brings the data.
+    `changes` tells which of these fields are otherwise under given options: a task of several parts has other classes in each.
     """
 
     id: str
@@ -146,16 +161,38 @@ class TaskCard:
     title: str
     summary: str
     kind: Kind
+    also: tuple[Kind, ...] = ()
     options: type[TaskOptions]
     input_shape: tuple[int, ...]
     classes: int | None
     train_rows: int
     architectures: Mapping[str, Architecture]
     student: str
-    teacher: str
-    teacher_preset: Preset
+    students: Mapping[Kind, str] = field(default_factory=dict)
+    teacher: str | None = None
+    teacher_method: str = "supervised"
+    teacher_preset: Preset | None = None
     headline: tuple[str, ...]
     extra: str | None = None
+    changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+
+    def under(self, options: Mapping[str, Any]) -> "TaskCard":
+        """The card as it is with these options; most options change nothing of it."""
+        return self if self.changes is None else replace(self, **self.changes(options))
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """All that it judges, its usual student's kind first."""
+        return (self.kind, *self.also)
+
+    def kind_of(self, method: MethodCard) -> Kind | None:
+        """What the method's student is on this task; None where the two don't fit."""
+        return next((kind for kind in self.kinds if kind in method.student.kinds), None)
+
+    def student_of(self, method: MethodCard) -> str:
+        """The architecture that the method begins with when none is chosen."""
+        kind = self.kind_of(method)
+        return self.student if kind is None else self.students.get(kind, self.student)
 
 
 @dataclass(frozen=True)

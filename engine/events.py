@@ -58,7 +58,7 @@ class Artifact:
     """A file or folder is complete. `path` is relative to the run's folder, with forward slashes, never above it."""
 
     name: str
-    kind: Literal["model", "table", "image", "log", "other"]
+    kind: Literal["model", "table", "tensors", "image", "log", "other"]
     path: str
     bytes: int
     sha256: str

@@ -20,6 +20,8 @@ from engine.errors import EngineError, SpecError
 if TYPE_CHECKING:
     from torch import nn
 
+    from engine.events import Event
+
 Say = Callable[[str], None]
 Verdict = Literal["shown", "weaker check shown", "not shown"]
 
@@ -31,15 +33,18 @@ ONLY_AT_THE_END = {"evaluate": 100_000_000, "checkpoint": 100_000_000}
 class Arm:
     """One thing that is run with every seed. `spec` makes the run's spec of a seed, without its teachers.
 
-    `teachers` are arms or changed models, of the same seed. `fidelity_to` names one for an arm that learns from nobody, so that its
-    agreement can be told as well.
+    `teachers` are arms or changed models, of the same seed, and so is `student`, where the arm goes on from one. `fidelity_to` names one for
+    an arm that learns from nobody, so that its agreement can be told as well. What is no run (a closed form, a reference value, the data
+    itself) has `measured` instead of `spec`: its metrics, from the seed and the folders of the arms that have run.
     """
 
     id: str
     title: str
-    spec: Callable[[int], dict[str, Any]]
+    spec: Callable[[int], dict[str, Any]] | None = None
     teachers: tuple[str, ...] = ()
+    student: str | None = None
     fidelity_to: str | None = None
+    measured: "Callable[[int, Mapping[str, Path]], Mapping[str, float | None]] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,11 @@ class JudgedClaim:
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A method's small experiment. Texts are Markdown: `protocol` says data, splits, seeds and settings, `published` what the paper reports,
-    `notes` how the numbers are to be read."""
+    `notes` how the numbers are to be read.
+
+    Metrics are those of the final evaluation on the test split; the same on the validation split are named `validation/…`, the method's own
+    diagnostics among them. `read` takes further ones from all that a run told: a value half-way, the number of a kind of step.
+    """
 
     method: str
     protocol: str
@@ -125,6 +134,7 @@ class Evidence:
     claims: tuple[Claim, ...]
     published: str
     notes: str = ""
+    read: "Mapping[str, Callable[[Sequence[Event]], float | None]]" = field(default_factory=dict)
 
 
 # Checks
@@ -242,20 +252,26 @@ class _Bench:
         from engine.runner import execute
         from engine.spec import RunSpec
 
-        refs = {self.ref(name): self.folder(name) for name in arm.teachers}
-        spec = RunSpec.parse({"cadence": ONLY_AT_THE_END, "threads": 1, **arm.spec(self.seed), "teachers": list(refs)})
-        judged: list[Evaluation] = []
+        if arm.measured is not None:
+            return arm.measured(self.seed, self.folders)
+        assert arm.spec is not None, f"{arm.id} has neither a spec nor a measurement"
+        teachers = {self.ref(name): self.folder(name) for name in arm.teachers}
+        data = {"cadence": ONLY_AT_THE_END, "threads": 1, **arm.spec(self.seed), "teachers": list(teachers)}
+        models = dict(teachers)
+        if arm.student is not None:
+            data["student"] = self.ref(arm.student)
+            models[data["student"]] = self.folder(arm.student)
+        spec, events = RunSpec.parse(data), list[Event]()
 
-        def keep(event: Event) -> None:
-            if isinstance(event, Evaluation) and event.subject == "student" and event.split == "test":
-                judged.append(event)
-
-        outcome = execute(spec, keep, self.workdir / arm.id, models=refs)
+        outcome = execute(spec, events.append, self.workdir / arm.id, models=models)
         if outcome.status != "succeeded":
             raise EngineError(f"The arm {arm.id} ended as {outcome.status} with seed {self.seed}: {outcome.reason}")
-        assert len(judged) == 1 and judged[0].final, f"{arm.id}: the test split was read {len(judged)} times"
+        judged = [event for event in events if isinstance(event, Evaluation) and event.subject == "student"]
+        on_test, final = [one for one in judged if one.split == "test"], [one for one in judged if one.final and one.split == "validation"]
+        assert len(on_test) == 1 and on_test[0].final, f"{arm.id}: the test split was read {len(on_test)} times"
         self.folders[arm.id] = self.workdir / arm.id / "student"
-        metrics = dict(judged[0].metrics)
+        metrics = {f"validation/{name}": value for one in final for name, value in one.metrics.items()} | dict(on_test[0].metrics)
+        metrics |= {name: read(events) for name, read in self.evidence.read.items()}
         return metrics if arm.fidelity_to is None else {**metrics, **self.fidelity(spec, arm)}
 
     def folder(self, name: str) -> Path:

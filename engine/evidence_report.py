@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engine import catalog
-from engine.evidence import Evidence, JudgedClaim, Results
+from engine.evidence import Arm, Evidence, JudgedClaim, Results
 from engine.metrics.cards import METRICS
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
@@ -35,7 +35,7 @@ class Report:
                 "title": arm.title,
                 "baseline": arm.id == self.evidence.baseline,
                 "teachers": list(arm.teachers),
-                "spec": arm.spec(results.seeds[0]),
+                "spec": arm.spec(results.seeds[0]) if arm.spec else None,
                 "metrics": {
                     name: {
                         "mean": results.mean(arm.id, name),
@@ -84,7 +84,7 @@ class Report:
             self.evidence.published.strip(),
             f"## Specs of seed {seeds[0]}",
             "Settings that are not named have the method's defaults.",
-            _table(["arm", "taught by", "spec"], [self._spec_row(arm.id) for arm in self.evidence.arms]),
+            _table(["arm", "taught by", "spec"], [self._spec_row(arm) for arm in self.evidence.arms if arm.spec]),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -112,8 +112,8 @@ class Report:
         text = f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
         return text if defined == total else f"{text} ({defined} of {total} seeds)"
 
-    def _spec_row(self, arm_id: str) -> list[str]:
-        arm = next(arm for arm in self.evidence.arms if arm.id == arm_id)
+    def _spec_row(self, arm: Arm) -> list[str]:
+        assert arm.spec is not None
         changed = {model.id: model.title for model in self.evidence.changed}
         return [
             arm.title,

@@ -11,7 +11,7 @@ from engine.seeds import derived_seed
 from engine.team import Team
 
 if TYPE_CHECKING:
-    from engine.tasks.task import Split
+    from engine.tasks.task import Augmentation, Split
 
 NO_BATCH = Batch(torch.empty(0), None, torch.empty(0, dtype=torch.int64))
 
@@ -19,9 +19,10 @@ NO_BATCH = Batch(torch.empty(0), None, torch.empty(0, dtype=torch.int64))
 class Loader:
     """Makes the batch of the step at `position`, and keeps its epoch up to date.
 
-    A split's rows come in a new order each epoch (in their own where the phase does not shuffle), the last partial batch included. A
-    batch source gets a generator that is seeded anew at each step. With several devices each takes its share of the rows, and `share` is
-    what its loss has to be multiplied by so that the mean over the devices is the mean over the whole batch's rows.
+    A split's rows come in a new order each epoch (in their own where the phase does not shuffle), the last partial batch included; training
+    rows go through the task's augmentation. That and a batch source get a generator that is seeded anew at each step. With several devices
+    each takes its share of the rows, and `share` is what its loss has to be multiplied by so that the mean over the devices is the mean over
+    the whole batch's rows.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Loader:
         seed: int,
         device: torch.device,
         team: Team,
+        augment: "Augmentation | None" = None,
     ) -> None:
         self._phase, self._seed, self._device, self._team = phase, (seed, index), device, team
         self.share = 1.0
         self._generator = torch.Generator(device)
         self._split = splits[phase.data] if isinstance(phase.data, str) else None
+        self._augment = augment if phase.data == "train" else None
         self._epoch = -1
         self._rows: tuple[Tensor, ...] = ()
         self._batch_size = batch_size
@@ -51,7 +54,11 @@ class Loader:
             if position.epoch != self._epoch:
                 self._epoch, self._rows = position.epoch, self._order(position.epoch).split(self._batch_size)
             rows = self._rows[position.step_in_epoch]
-            return self._split.take(rows if self._team.size == 1 else self._shared(rows))
+            batch = self._split.take(rows if self._team.size == 1 else self._shared(rows))
+            if self._augment is not None:
+                self._generator.manual_seed(derived_seed(*self._seed, "augment", position.phase_step, self._team.rank))
+                batch.inputs = self._augment(batch.inputs, self._generator)
+            return batch
         if self._phase.data is None:
             return NO_BATCH
         assert callable(self._phase.data)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
-from engine.cards import MethodCard, MethodSettings, TrainingSettings
+from engine.cards import MethodCard, MethodSettings, OptimizerSettings
 from engine.errors import StateError
 from engine.optim import Drive, course_of, new_optimizer
 
@@ -136,7 +136,9 @@ class Surroundings:
     micro: MicroBatch
     log: Callable[[str], None]
     save_table: Callable[[str, Any], None]
+    save_tensors: Callable[[str, Mapping[str, Tensor], Mapping[str, Any]], None]
     precision: torch.dtype = torch.float32
+    student_blueprint: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Method:
@@ -167,6 +169,11 @@ class Method:
         """What is judged and shipped: the student, unless the method makes another one (an average of its weights, the last generation)."""
         return self.student
 
+    def blueprint(self) -> Mapping[str, Any] | None:
+        """How the product is built, where it is not the architecture that the run began with: `builder` and `config` of engine.models, and a
+        name for people as `architecture`. None for the student's own."""
+        return None
+
     def reference(self) -> nn.Module | None:
         """The model that the student's fidelity is measured against: the one teacher, or none when there are none or several."""
         return self.teachers[0] if len(self.teachers) == 1 else None
@@ -176,7 +183,7 @@ class Method:
         return Diagnostics()
 
     def finish(self) -> None:
-        """After the last phase: leaves artifacts by `self.save_table`."""
+        """After the last phase: leaves artifacts by `self.save_table` and `self.save_tensors`."""
 
     # What an author uses
 
@@ -212,6 +219,11 @@ class Method:
         return self._around.device
 
     @property
+    def student_blueprint(self) -> Mapping[str, Any]:
+        """What the student was built of, for a method that makes more networks like it: `builder`, `config`, and `architecture`, its name."""
+        return self._around.student_blueprint
+
+    @property
     def precision(self) -> torch.dtype:
         """The dtype of the step's matrix products; weights stay in float32."""
         return self._around.precision
@@ -224,6 +236,10 @@ class Method:
         """Leaves a JSON artifact."""
         self._around.save_table(name, content)
 
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
+        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches."""
+        self._around.save_tensors(name, tensors, meta or {})
+
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module to call in a step when a run has several devices: it averages gradients over them. On one device, the module itself."""
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -231,12 +247,12 @@ class Method:
         return nn.parallel.DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     def make_optimizer(
-        self, module: nn.Module | Iterable[nn.Parameter], settings: TrainingSettings | None = None, *, steps: int | None = None
+        self, module: nn.Module | Iterable[nn.Parameter], settings: OptimizerSettings | None = None, *, steps: int | None = None
     ) -> Optimizer:
         """An optimizer with its schedule and clipping, from the run's settings unless others are given. `steps`: the schedule's length."""
         settings = settings or self.settings  # type: ignore[assignment]
-        assert isinstance(settings, TrainingSettings), (
-            f"{self.card.id}: make_optimizer needs TrainingSettings, got {type(settings).__name__}"
+        assert isinstance(settings, OptimizerSettings), (
+            f"{self.card.id}: make_optimizer needs OptimizerSettings, got {type(settings).__name__}"
         )
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)

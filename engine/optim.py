@@ -8,10 +8,10 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from engine.cards import TrainingSettings
+from engine.cards import OptimizerSettings
 
 
-def new_optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> Optimizer:
+def new_optimizer(parameters: list[nn.Parameter], settings: OptimizerSettings) -> Optimizer:
     """The update rule that the settings name, over all parameters alike (biases are decayed too).
 
     Fused: one kernel for all parameters, so that a small network's step is not mostly the calls of its optimizer.
@@ -67,9 +67,9 @@ class Drive:
         optimizer.zero_grad(set_to_none=True)
 
 
-def course_of(settings: TrainingSettings, *, steps: int, steps_per_epoch: int) -> Course:
+def course_of(settings: OptimizerSettings, *, steps: int, steps_per_epoch: int) -> Course:
     """Schedules over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each epoch; step: ×0.1 at
-    62.5, 75 and 87.5 %; step-50-75: ×0.1 at 50 and 75 %."""
+    62.5, 75 and 87.5 %; step-50-75: ×0.1 at 50 and 75 %; linear-tail: constant, and in the last 30 % a line to 0."""
 
     def cosine(update: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * min(update, steps) / steps))
@@ -87,5 +87,6 @@ def course_of(settings: TrainingSettings, *, steps: int, steps_per_epoch: int) -
         "cosine-per-epoch": cosine_per_epoch,
         "step": drops(0.625, 0.75, 0.875),
         "step-50-75": drops(0.5, 0.75),
+        "linear-tail": lambda update: min(1.0, (1 - update / steps) / 0.3),
     }
     return Course(settings.learning_rate, factors[settings.schedule])

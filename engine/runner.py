@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 
 from engine import checkpoint, export, seeds, state
 from engine.assembly import Assembly, assemble
@@ -72,6 +74,7 @@ def execute(
                 task_class=task_class,
                 log=lambda text: emit(Log("info", text)),
                 save_table=tables,
+                save_tensors=tables.tensors,
             )
             outcome = _Run(run, emit, workdir, place, tables, stop or (lambda: False)).go(resume)
     except Exception as error:  # whatever a method, a model or the disk does, the run ends with a sentence
@@ -116,7 +119,7 @@ def _failure(error: Exception, place: _Place) -> Outcome:
 
 
 class _Tables:
-    """Writes a method's JSON artifacts. `names` are those that the run has left so far."""
+    """Writes a method's artifacts: tables as JSON, tensors as safetensors. `names` are the files that the run has left so far."""
 
     def __init__(self, workdir: Path, emit: Emit) -> None:
         self._workdir, self._emit = workdir, emit
@@ -126,20 +129,41 @@ class _Tables:
         """What the run left before it was interrupted, in another folder perhaps, is left here too."""
         for name in names:
             try:
-                self(name, json.loads((earlier / "tables" / f"{name}.json").read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
-                raise CheckpointError(f"The table {name} that the run left in {earlier} can't be read: {error}.") from None
+                if name.endswith(".safetensors"):
+                    with safe_open(earlier / "tensors" / name, framework="pt") as file:
+                        meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+                    self.tensors(name.removesuffix(".safetensors"), load_file(earlier / "tensors" / name), meta)
+                else:
+                    self(name, json.loads((earlier / "tables" / f"{name}.json").read_text(encoding="utf-8")))
+            except (OSError, ValueError, SafetensorError) as error:
+                raise CheckpointError(f"The artifact {name} that the run left in {earlier} can't be read: {error}.") from None
 
     def __call__(self, name: str, content: Any) -> None:
         """Writes one and tells it. NaN and infinity are refused: they are not JSON."""
         if not leads():
             return
-        assert name.replace("-", "").replace("_", "").isalnum(), f"a table's name has letters, digits, - and _; got {name!r}"
-        path = self._workdir / "tables" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._path("tables", name, ".json")
         path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
         self.names = sorted({*self.names, name})
         self._emit(Artifact(name, "table", f"tables/{name}.json", path.stat().st_size, export.file_sha256(path)))
+
+    def tensors(self, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
+        """Writes tensors by name with JSON facts about them, and tells it."""
+        if not leads():
+            return
+        path, file = self._path("tensors", name, ".safetensors"), f"{name}.safetensors"
+        facts = {"shapes": {key: list(tensor.shape) for key, tensor in tensors.items()}, **meta}
+        save_file(
+            {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path, {"meta": json.dumps(facts, allow_nan=False)}
+        )
+        self.names = sorted({*self.names, file})
+        self._emit(Artifact(name, "tensors", f"tensors/{file}", path.stat().st_size, export.file_sha256(path), facts))
+
+    def _path(self, folder: str, name: str, suffix: str) -> Path:
+        assert name.replace("-", "").replace("_", "").isalnum(), f"an artifact's name has letters, digits, - and _; got {name!r}"
+        path = self._workdir / folder / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 class _Run:
@@ -213,6 +237,7 @@ class _Run:
             seed=self.spec.seed,
             device=self.run.device,
             team=self.team,
+            augment=self.run.task.augmentation(),
         )
         limit = self.spec.budget.seconds if self.spec.budget is not None else None
         evaluate_every = self.evaluate_every if phase.evaluate else 0
@@ -370,9 +395,9 @@ class _Run:
     def _export(self) -> None:
         card = self.run.task.card
         meta = {
-            "kind": card.kind,
+            "kind": card.kind_of(self.method.card),
             "task": card.id,
-            **self.run.blueprint,
+            **(self.method.blueprint() or self.run.blueprint),
             "classes": card.classes,
             "input_shape": list(card.input_shape),
             "method": self.method.card.id,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 
 from engine import catalog
-from engine.cards import MethodCard, Needs, StrictModel, TaskCard
+from engine.cards import Kind, MethodCard, Needs, StrictModel, TaskCard
 from engine.errors import Problem, SpecError
 from engine.models.configs import CONFIGS, sizes_of_task
 
@@ -135,7 +135,15 @@ class RunSpec(StrictModel):
 
     @property
     def task_card(self) -> TaskCard:
-        return catalog.tasks()[self.task]
+        """The task's card, as it is under the spec's options."""
+        return catalog.tasks()[self.task].under(self.task_options)
+
+    @property
+    def kind(self) -> Kind:
+        """What the student is: a classifier, a language model, a data set, …"""
+        kind = self.task_card.kind_of(self.card)
+        assert kind is not None, "a parsed spec has a method that fits its task"
+        return kind
 
     @property
     def total_steps(self) -> int:
@@ -150,7 +158,7 @@ class RunSpec(StrictModel):
     def steps_per_epoch(self) -> int:
         rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
         batch_size: int = self.settings.get("batch_size", rows)
-        return -(-rows // batch_size)
+        return max(1, -(-rows // max(1, batch_size)))
 
 
 def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:
@@ -174,7 +182,10 @@ def _completed(spec: RunSpec) -> RunSpec:
         raise SpecError(problems)
 
     problems += problems_of(method.settings, spec.settings, at="settings")
-    problems += problems_of(task.options, spec.task_options, at="task_options")
+    option_problems = problems_of(task.options, spec.task_options, at="task_options")
+    if not option_problems:
+        task = task.under(task.options.model_validate(spec.task_options).model_dump())
+    problems += option_problems
     problems += _version_problems(spec, method)
     problems += _fit_problems(spec, method, task)
     if problems:
@@ -185,8 +196,8 @@ def _completed(spec: RunSpec) -> RunSpec:
             "method_version": method.version,
             "settings": method.settings.model_validate(spec.settings).model_dump(mode="json"),
             "task_options": task.options.model_validate(spec.task_options).model_dump(mode="json"),
-            "student": spec.student or ModelRef(name=task.student),
-            "budget": spec.budget or Budget(epochs=method.epochs),
+            "student": spec.student or ModelRef(name=task.student_of(method)),
+            "budget": spec.budget or (Budget(steps=method.steps) if method.steps is not None else Budget(epochs=method.epochs)),
         }
     )
     if method.check is not None and (problems := method.check(completed)):
@@ -208,19 +219,23 @@ def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
 def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
     """Method against task, and models against both, as far as it can be told without opening a model."""
     problems = []
-    if task.kind not in method.student.kinds:
+    if task.kind_of(method) is None:
         problems.append(
             Problem(
                 "method",
-                f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} asks for a {task.kind}. Choose a task of that kind.",
+                f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} judges a {' or '.join(task.kinds)}. Choose a task of that kind.",
             )
         )
+    if spec.budget is not None and spec.budget.epochs is not None and task.train_rows == 0:
+        problems.append(Problem("budget.epochs", f"the task {task.id} has no training rows to pass over; give steps."))
     problems += _count_problems(spec, method)
     if method.teachers is not None:
         for index, teacher in enumerate(spec.teachers):
             problems += _model_problems(teacher, f"teachers.{index}", task, needs=method.teachers)
     if spec.student is not None:
-        problems += _model_problems(spec.student, "student", task, needs=None)
+        problems += _model_problems(spec.student, "student", task, needs=method.student)
+    elif method.student.trained_weights:
+        problems.append(Problem("student", f"{method.id} goes on from a trained model; name one as run:<id of a finished run>."))
     if spec.device == "cpu" and spec.devices > 1:
         problems.append(Problem("devices", f"a run on the CPU has one device; got {spec.devices}."))
     if spec.devices > 1 and not method.data_parallel:
@@ -246,13 +261,13 @@ def _count_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
     return []
 
 
-def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs | None) -> list[Problem]:
+def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs) -> list[Problem]:
     if ref.source == "builtin":
         if ref.name not in task.architectures:
             return [
                 Problem(field, f"the task {task.id} has no architecture {ref.name!r:.80}; choose one of {', '.join(task.architectures)}.")
             ]
-        if needs is not None and needs.trained_weights:
+        if needs.trained_weights:
             return [
                 Problem(
                     field, f"{ref.name} is an architecture without trained weights; name a trained model as run:<id of a finished run>."
@@ -271,12 +286,8 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs |
         return refused or _size_problems(ref, f"{field}.config", task)
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
-    if ref.source == "hf" and task.kind == "classifier":
-        return [
-            Problem(
-                field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models come with the language and vision tasks."
-            )
-        ]
+    if ref.source == "hf" and task.kind != "causal-lm":
+        return [Problem(field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for language models.")]
     return []
 
 

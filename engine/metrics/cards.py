@@ -1,6 +1,7 @@
 """What each number of an evaluation means, without torch: pages, comparison and API take title, unit and direction of better from here."""
 
-from engine.cards import MetricCard
+from engine.cards import Kind, MetricCard
+from engine.metrics import cards_agent, cards_dataset, cards_generation, cards_language, cards_scene
 
 _CARDS = (
     MetricCard("accuracy", "Accuracy", "higher", "Share of rows whose most probable class is the label.", format=".4f"),
@@ -157,4 +158,24 @@ _CARDS = (
     ),
 )
 
-METRICS: dict[str, MetricCard] = {card.id: card for card in _CARDS}
+ALL = (
+    *_CARDS,
+    *cards_language.CARDS,
+    *cards_generation.CARDS,
+    *cards_dataset.CARDS,
+    *cards_scene.CARDS,
+    *cards_agent.CARDS,
+)
+METRICS: dict[str, MetricCard] = {card.id: card for card in ALL}
+assert len(METRICS) == len(ALL), "two metrics have one name"
+
+HEADLINE: dict[Kind, tuple[str, ...]] = {
+    "classifier": ("accuracy", "nll", "ece", "brier", "agreement", "gap_closed"),
+    "causal-lm": ("rollout_kl_student_teacher", "nll", "perplexity", "text_kl_teacher_student", "acceptance", "entropy"),
+    "generator": ("fid_digits_pca_20", "fid_xy", "conditional_accuracy", "diversity", "evaluations", "sample_ms"),
+    "denoiser": ("fid_digits_pca_20", "fid_xy", "conditional_accuracy", "diversity", "evaluations", "sample_ms"),
+    "dataset": ("set_accuracy", "unseen_accuracy", "random_rows_accuracy", "compression", "image_bytes", "label_bytes"),
+    "knowledge": ("success", "success_last_half", "success_first_half", "repeated_failures", "active_skills", "active_guardrails"),
+    "scene": ("relight_psnr", "relight_ssim", "albedo_error_scaled", "view_psnr", "mean_progress"),
+}
+"""What a student of each kind is told by first: the tiles of its page, and the first rows of the comparison."""

@@ -4,6 +4,7 @@ A child gives the pictures and the sizes of the three parts.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -12,38 +13,28 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from engine.cards import TaskOptions
+from engine.datasets.judging import Witnesses, judge_set
 from engine.models.build import build
+from engine.models.synthetic_set import SyntheticSet
+from engine.tasks.augmentation import jittered
 from engine.tasks.judging import judge_classifier
 from engine.tasks.options import ClassificationOptions
-from engine.tasks.task import Judgement, Split, Task
+from engine.tasks.task import Augmentation, Judgement, Split, Task
 
 EVALUATION_ROWS = 1024
 
 
-class ClassificationTask(Task):
-    """A child sets `card` and `parts` (rows for training, validation and test) and writes `pictures`."""
+class PicturesTask(Task):
+    """Judges classifiers of pictures. A child's `load` sets `mean` and `scale`, by which pixels in 0…1 were standardized."""
 
-    options: ClassificationOptions
-    parts: ClassVar[tuple[int, int, int]]
+    mean: Tensor
+    scale: Tensor
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """All pictures (rows, channels, height, width) float32 in 0…1, and labels (rows,) int64. Raises DataError."""
-        raise NotImplementedError
-
-    def load(self) -> dict[str, Split]:
-        """Cut, standardized with all training rows (before any limit), then limited, then spoiled."""
-        pixels, labels = self.pictures()
-        train, validation, test = cut(labels, self.parts, how=self.options.split, seed=self.options.split_seed)
-        self.mean = pixels[train].mean(dim=0)
-        # 0.1 keeps pixels that are nearly constant in the training rows from growing without bound.
-        self.scale = pixels[train].std(dim=0) + 0.1
+    def __init__(self, options: TaskOptions, device: torch.device) -> None:
         self._frozen_logits: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
-
-        train = train[: getattr(self.options, "train_limit", None)]
-        spoiled = noisy(labels[train], share=self.options.label_noise, classes=self.card.classes or 0, seed=self.options.label_noise_seed)
-        targets = {"train": spoiled, "validation": labels[validation], "test": labels[test]}
-        rows = {"train": train, "validation": validation, "test": test}
-        return {name: Split((pixels[rows[name]] - self.mean) / self.scale, targets[name]) for name in rows}
+        self._witnesses = Witnesses()
+        super().__init__(options, device)
 
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         chosen = self.card.architectures[architecture]
@@ -65,7 +56,19 @@ class ClassificationTask(Task):
         return torch.cat(pieces).cpu()
 
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
-        """See `engine.tasks.judging`. `teacher` must not change between calls: its logits are computed once a split."""
+        """See `engine.tasks.judging`, and `engine.datasets.judging` for a synthetic set. `teacher` must not change between calls: its logits are
+        computed once a split."""
+        if isinstance(model, SyntheticSet):
+            return judge_set(
+                model,
+                train=self.splits["train"],
+                judged=self.splits[split],
+                split=split,
+                mean=self.mean,
+                scale=self.scale,
+                final=final,
+                witnesses=self._witnesses,
+            )
         return judge_classifier(
             logits=self.logits(model, split),
             labels=self._labels(split),
@@ -86,6 +89,47 @@ class ClassificationTask(Task):
         if split not in known:
             known[split] = self.logits(teacher, split)
         return known[split]
+
+
+class ClassificationTask(PicturesTask):
+    """A child sets `card` and `parts` (rows for training, validation and test) and writes `pictures`."""
+
+    options: ClassificationOptions
+    parts: ClassVar[tuple[int, int, int]]
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        """All pictures (rows, channels, height, width) float32 in 0…1, and labels (rows,) int64. Raises DataError."""
+        raise NotImplementedError
+
+    def load(self) -> dict[str, Split]:
+        """Cut, standardized with all training rows (before any limit), then limited, then spoiled."""
+        pixels, labels = self.pictures()
+        train, validation, test = cut(labels, self.sizes(), how=self.options.split, seed=self.options.split_seed)
+        self.mean, self.scale = self.statistics(pixels[train])
+
+        train = train[: getattr(self.options, "train_limit", None)]
+        spoiled = noisy(labels[train], share=self.options.label_noise, classes=self.card.classes or 0, seed=self.options.label_noise_seed)
+        targets = {"train": spoiled, "validation": labels[validation], "test": labels[test]}
+        rows = {"train": train, "validation": validation, "test": test}
+        return {name: Split((pixels[rows[name]] - self.mean) / self.scale, targets[name]) for name in rows}
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Rows for training, validation and test."""
+        return self.parts
+
+    def statistics(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(channels, height, width) each, of all training rows: what is taken from a pixel, and what it is then divided by."""
+        return pixel_statistics(pixels)
+
+    def augmentation(self) -> Augmentation | None:
+        shift, noise = self.options.augment_shift, self.options.augment_noise
+        return partial(jittered, shift=shift, noise=noise) if shift or noise else None
+
+
+def pixel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale of each pixel of (rows, …), by which it is standardized: the scale is the standard deviation plus 0.1."""
+    # 0.1 keeps pixels that are nearly constant in the training rows from growing without bound.
+    return pixels.mean(dim=0), pixels.std(dim=0) + 0.1
 
 
 def cut(labels: Tensor, parts: tuple[int, int, int], *, how: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:

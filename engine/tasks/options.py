@@ -21,3 +21,23 @@ class ClassificationOptions(TaskOptions):
         description="Chance of each training label to be replaced by a class drawn uniformly from all; validation and test stay clean.",
     )
     label_noise_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the label noise.")
+    augment_shift: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Shift each training picture by up to so many pixels either way, anew in every batch; pixels of the edge are repeated.",
+    )
+    augment_noise: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Standard deviation of normal noise that is added to the standardized training pixels, anew in every batch.",
+    )
+
+
+class GenerationOptions(TaskOptions):
+    """How generators and denoisers are judged."""
+
+    samples: int = Field(
+        1500, ge=100, le=100_000, description="Samples that an evaluation draws; distances are comparable only when it is equal."
+    )

@@ -1,14 +1,18 @@
 """Task: what a student is trained and judged on. A task is a folder: `card.py` (no torch) and `task.py` (this class's child)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.cards import TaskCard, TaskOptions
+from engine.errors import SpecError
 from engine.method import Batch
+
+Augmentation = Callable[[Any, torch.Generator], Any]
+"""A batch's inputs, and a generator on their device that is seeded anew for each batch → the inputs as this batch shows them."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,33 @@ class Judgement:
 
 
 class Task:
-    """The parent of all tasks. A child loads its data in `load` and judges in `judge`."""
+    """The parent of all tasks. A child loads its data in `load` and judges in `judge`. An instance's `card` is as it is under its options."""
 
-    card: ClassVar[TaskCard]
+    card: TaskCard
     options: TaskOptions
 
     def __init__(self, options: TaskOptions, device: torch.device) -> None:
+        self.card = type(self).card.under(options.model_dump())
         self.options = options
         self.device = device
         self.splits: dict[str, Split] = {name: split.to(device) for name, split in self.load().items()}
 
     def load(self) -> dict[str, Split]:
-        """train, validation and test. Raises DataError, with the install command, when the data is not on this machine."""
+        """train, validation and test; nothing where examples are drawn or played. Raises DataError, with the install command, when the data
+        is not on this machine."""
         raise NotImplementedError
 
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         """A network of the card's architectures with random weights drawn from torch's global generator."""
         raise NotImplementedError
+
+    def augmentation(self) -> Augmentation | None:
+        """What every batch of the split `train` goes through before a method sees it; None where rows are taken as they are."""
+        return None
+
+    def open_hf(self, name: str, field: str) -> tuple[nn.Module, dict[str, Any]]:
+        """A Hugging Face model, on the CPU, and its blueprint (builder, config, architecture). Raises SpecError at `field`, ModelError."""
+        raise SpecError.at(field, f"the task {self.card.id} takes built-in architectures and run:<id>; got hf:{name}.")
 
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """How `model` does on a split. With a teacher, also its fidelity to it. `final` adds what is measured once: cost, scaled calibration."""

@@ -92,7 +92,7 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
             project, person, {**quick, "method": "vanilla-kd", "teachers": [f"run:{teacher.pk}"], "name": "diverged", "settings": wild}
         )
         ended(diverged, "failed")
-        # These two leave tables of their own for "The method's own view": examples with pictures, a histogram, bars beside each other.
+        # These two leave tables of their own for "A closer look": examples with pictures, a histogram, bars beside each other.
         (itself,) = launch(project, person, {**quick, "method": "ps-kd", "name": "itself", "budget": {"steps": 57}})  # whole epochs
         (standardized,) = launch(
             project, person, {**quick, "method": "logit-standardization", "teachers": [f"run:{teacher.pk}"], "name": "standardized"}

@@ -47,11 +47,11 @@ def draw_everything(page: Page) -> None:
         chart.locator(".main-svg").first.wait_for()
 
 
-@pytest.mark.parametrize(("name", "views"), [("itself", 2), ("standardized", 1)])
+@pytest.mark.parametrize(("name", "views"), [("itself", 2), ("standardized", 2)])
 def test_the_sweep_meets_each_form_of_a_methods_own_view(name: str, views: int, site: Site, open_page: OpenPage) -> None:
     page = open_page(f"/runs/{site.runs[name]}/")
 
-    own = page.get_by_role("region", name="The method's own view")
+    own = page.get_by_role("region", name="A closer look")
     expect(own.locator("[data-figure], table")).to_have_count(views)
 
 

@@ -11,67 +11,84 @@ import pytest
 import torch
 
 from engine import catalog
-from engine.cards import MethodCard, TaskCard, TrainingSettings
+from engine.cards import Kind, MethodCard, Needs, TaskCard, TrainingSettings
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
 from engine.export import load_model
+from engine.metrics.cards import METRICS
 from engine.runner import execute
 from engine.spec import RunSpec
 from engine.tasks.task import Task
 from tests.engine.tiny import Killed, Watcher, kill, student_bytes
 
 ROWS = 150  # three batches of at most 64, the last one partial
+FEWER = {"train_limit": ROWS, "samples": 100, "held_out": 100}
 PARTS = ("Idea", "Equations", "Settings", "Differs from the paper", "Results")
+CLOCKS = ("ms", "s", "1/s")
+"""Units of what differs from run to run."""
 METHODS = list(catalog.methods().values())
 
 every_method = pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
 
 
 def task_of(card: MethodCard) -> TaskCard:
-    """The first task of the method's kind whose data needs no extra."""
-    return next(task for task in catalog.tasks().values() if task.kind in card.student.kinds and task.extra is None)
+    """The task of the method's own experiment."""
+    return catalog.tasks()[card.task]
 
 
 def options_of(task: TaskCard) -> dict[str, Any]:
-    return {"train_limit": ROWS} if "train_limit" in task.options.model_fields else {}
+    """Fewer rows, where the task lets one choose."""
+    return {name: value for name, value in FEWER.items() if name in task.options.model_fields}
+
+
+def trainer_of(kind: Kind, task: TaskCard) -> MethodCard:
+    """What makes a model of this kind on the task from nothing."""
+    usual = [catalog.methods()[task.teacher_method], *METHODS]
+    return next(one for one in usual if task.kind_of(one) == kind and not one.student.trained_weights)
 
 
 @functools.cache
-def teacher_of(task_id: str, folder: Path) -> tuple[str, Path]:
-    """A teacher by the task's own recipe, trained for an epoch: what the tests need is that it knows something."""
-    task, workdir = catalog.tasks()[task_id], folder / task_id
-    spec = RunSpec.parse(
-        {
-            "method": "supervised",
-            "task": task_id,
-            "task_options": options_of(task),
-            "student": task.teacher,
-            "settings": dict(task.teacher_preset.settings),
-            "budget": {"epochs": 4},
-            "cadence": {"evaluate": 10_000},
-            "threads": 1,
-        }
-    )
-    outcome = execute(spec, Watcher(), workdir)
-    assert outcome.status == "succeeded", outcome.reason
-    return f"run:{uuid.UUID(int=1)}", workdir / "student"
+def trained(kind: Kind, task_id: str, role: str, folder: Path) -> tuple[str, Path]:
+    """A model that knows something, made once: by its method's tiny preset, a teacher in the architecture of the task's own teacher."""
+    task, number = catalog.tasks()[task_id], 1 if role == "teacher" else 2
+    workdir = folder / f"{task_id}-{kind}-{role}"
+    card = trainer_of(kind, task)
+    bench = Bench(card, folder, task)
+    student = task.teacher if role == "teacher" and card.id == task.teacher_method else None
+    bench.run(workdir, bench.spec(cadence={"evaluate": 10_000}, student=student))
+    return f"run:{uuid.UUID(int=number)}", workdir / "student"
 
 
 class Bench:
     """Makes short runs of one method."""
 
-    def __init__(self, card: MethodCard, folder: Path) -> None:
-        self.card, self.task, self.folder = card, task_of(card), folder
-        self.models: dict[str, Path] = dict([teacher_of(self.task.id, folder)]) if card.teachers is not None else {}
+    def __init__(self, card: MethodCard, folder: Path, task: TaskCard | None = None) -> None:
+        self.card, self.task, self.folder = card, task or task_of(card), folder
+        self.teacher, self.start = self._model(card.teachers, "teacher"), self._model(card.student, "student")
+        self.models = {ref: path for ref, path in (self.teacher, self.start) if ref}
 
-    def spec(self, *, seed: int = 0, settings: dict[str, Any] | None = None, cadence: dict[str, int] | None = None) -> RunSpec:
+    def _model(self, needs: Needs | None, role: str) -> tuple[str, Path]:
+        if needs is None or not needs.trained_weights:
+            return "", Path()
+        kind = next(kind for kind in self.task.kinds if kind in needs.kinds)
+        return trained(kind, self.task.id, role, self.folder)
+
+    def spec(
+        self,
+        *,
+        seed: int = 0,
+        settings: dict[str, Any] | None = None,
+        cadence: dict[str, int] | None = None,
+        student: str | None = None,
+    ) -> RunSpec:
         tiny, needed = self.card.presets["tiny"], self.card.teachers.at_least if self.card.teachers is not None else 0
         return RunSpec.parse(
             {
                 "method": self.card.id,
                 "task": self.task.id,
                 "task_options": options_of(self.task),
-                "teachers": [*self.models] * needed,
+                "teachers": [self.teacher[0]] * needed,
+                "student": student or self.start[0] or None,
                 "seed": seed,
                 "settings": {**tiny.settings, **(settings or {})},
                 "budget": dict(tiny.budget),
@@ -94,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def final_metrics(watcher: Watcher) -> dict[str, float | None]:
     """Those of the test split, without what is measured with a clock."""
     found = next(event for event in watcher.of(Evaluation) if event.final and event.subject == "student" and event.split == "test")
-    return {name: value for name, value in found.metrics.items() if name != "latency_ms"}
+    return {name: value for name, value in found.metrics.items() if name not in METRICS or METRICS[name].unit not in CLOCKS}
 
 
 def steps_to_interrupt(watcher: Watcher) -> list[int]:
@@ -188,14 +205,21 @@ def test_its_product_and_its_loss_are_told(card: MethodCard, folder: Path, tmp_p
     assert all(terms for _, terms in watcher.terms())
 
 
+def models_of(card: MethodCard) -> dict[str, Any]:
+    """As many models as the method asks for, by references that nobody opens."""
+    teachers = card.teachers.at_least if card.teachers is not None else 0
+    student = {"student": f"run:{uuid.UUID(int=2)}"} if card.student.trained_weights else {}
+    return {"teachers": [f"run:{uuid.UUID(int=1)}"] * teachers, **student}
+
+
 @every_method
 @pytest.mark.parametrize("preset", ["small", "paper", "tiny"])
 def test_its_presets_are_specs(card: MethodCard, preset: str) -> None:
-    chosen, teachers = card.presets[preset], card.teachers.at_least if card.teachers is not None else 0
+    chosen = card.presets[preset]
     fields: dict[str, Any] = {"method": card.id, "task": task_of(card).id, "settings": dict(chosen.settings)}
     fields |= {"budget": dict(chosen.budget)} if chosen.budget else {}
 
-    spec = RunSpec.parse({**fields, "teachers": [f"run:{uuid.UUID(int=1)}"] * teachers})
+    spec = RunSpec.parse({**fields, **models_of(card)})
 
     assert chosen.description.endswith(".")
     assert spec.total_steps > 0
@@ -230,8 +254,7 @@ def bad_values(schema: dict[str, Any]) -> list[Any]:
 
 @every_method
 def test_a_bad_setting_is_refused_with_its_field_its_value_and_a_remedy(card: MethodCard) -> None:
-    teachers = card.teachers.at_least if card.teachers is not None else 0
-    fields = {"method": card.id, "task": task_of(card).id, "teachers": [f"run:{uuid.UUID(int=1)}"] * teachers}
+    fields = {"method": card.id, "task": task_of(card).id, **models_of(card)}
     tried = 0
 
     for name, schema in card.settings.model_json_schema()["properties"].items():

@@ -198,12 +198,17 @@ def test_every_method_has_evidence_whose_arms_are_valid_and_whose_names_fit():
         names = [arm.id for arm in found.arms] + [model.id for model in found.changed]
 
         assert found.method == method_id and len(set(names)) == len(names)
-        assert found.baseline in names and set(found.metrics) <= set(METRICS)
+        assert found.baseline in names
+        # A number of the method's own, or one that an arm measures, has no card.
+        assert [name for name in found.metrics if name not in METRICS and not re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+)*", name)] == []
         assert found.claims, f"{method_id} claims nothing"
         for arm in found.arms:
-            assert set(arm.teachers) <= set(names)
-            teachers = [f"run:00000000-0000-4000-8000-00000000000{k}" for k in range(len(arm.teachers))]
-            RunSpec.parse(arm.spec(10) | {"teachers": teachers})
+            assert {*arm.teachers, *([arm.student] if arm.student else [])} <= set(names)
+            assert (arm.spec is None) == (arm.measured is not None), f"{method_id}: {arm.id} is either a run or measured"
+            if arm.spec is not None:
+                models = {"teachers": [f"run:00000000-0000-4000-8000-00000000000{k}" for k in range(len(arm.teachers))]}
+                models |= {"student": "run:00000000-0000-4000-8000-00000000000f"} if arm.student else {}
+                RunSpec.parse(arm.spec(10) | models)
 
 
 def test_every_method_of_the_catalog_has_its_page_of_evidence():
@@ -221,10 +226,10 @@ def test_the_results_in_a_methods_readme_are_those_of_its_page_of_evidence():
 
     for method_id in catalog.methods():
         results = catalog.readme(method_id).partition("## Results")[2]
-        cells = re.findall(r"\d\.\d{3} ± \d\.\d{3}", results)
+        cells = re.findall(r"\d+\.\d+ ± \d+\.\d+", results)
         page = (folder / f"{method_id}.md").read_text(encoding="utf-8")
 
-        assert cells, f"the README of {method_id} shows no result"
+        assert cells or f"docs/evidence/{method_id}.md" in results, f"the README of {method_id} shows no result and names no page of them"
         assert [cell for cell in cells if cell not in page] == [], f"the README of {method_id} is stale"
 
 
@@ -232,9 +237,7 @@ def test_evidence_of_a_method_that_does_not_exist_is_refused():
     with pytest.raises(SpecError) as refused:
         experiment.load("vanila-kd")
 
-    assert str(refused.value).startswith(
-        "method: there is no method 'vanila-kd'; choose one of logit-standardization, ps-kd, supervised, vanilla-kd"
-    )
+    assert str(refused.value).startswith(f"method: there is no method 'vanila-kd'; choose one of {', '.join(catalog.methods())}")
 
 
 def test_the_command_prints_json_and_writes_the_page(tmp_path):

@@ -39,6 +39,7 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "build",
         "phases",
         "product",
+        "blueprint",
         "reference",
         "diagnostics",
         "finish",
@@ -47,8 +48,9 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "update",
         "log",
         "save_table",
+        "save_tensors",
     }
-    to_look_at = {"task", "teacher", "teachers", "budget", "position", "device", "precision"}
+    to_look_at = {"task", "teacher", "teachers", "budget", "position", "device", "precision", "student_blueprint"}
     for_the_runner = {"seal", "constants", "optimizers", "scalers", "OWN"}
 
     assert {name for name in vars(Method) if not name.startswith("_")} == for_authors | to_look_at | for_the_runner
@@ -78,7 +80,13 @@ def built(value: Any, method_class: type[Method] = Plain) -> Method:
 
     keeper = type("Keeper", (method_class,), {"build": build})
     return assemble(
-        tiny_spec(), {}, method_class=keeper, task_class=TinyTask, log=lambda text: None, save_table=lambda name, content: None
+        tiny_spec(),
+        {},
+        method_class=keeper,
+        task_class=TinyTask,
+        log=lambda text: None,
+        save_table=lambda name, content: None,
+        save_tensors=lambda name, tensors, meta: None,
     ).method
 
 
@@ -186,6 +194,7 @@ def clipped_norm(clip: float | None) -> float:
         task_class=TinyTask,
         log=lambda text: None,
         save_table=lambda name, content: None,
+        save_tensors=lambda name, tensors, meta: None,
     ).method
     before = [parameter.detach().clone() for parameter in method.student.parameters()]
     method.update(method.optimizer, 100 * method.student(torch.ones(2, 4)).sum())  # type: ignore[attr-defined]
@@ -217,6 +226,7 @@ def test_the_learning_rate_follows_its_course(schedule: str, rates: list[float])
         task_class=TinyTask,
         log=lambda text: None,
         save_table=lambda name, content: None,
+        save_tensors=lambda name, tensors, meta: None,
     ).method
     optimizer, found = method.optimizer, []  # type: ignore[attr-defined]
 

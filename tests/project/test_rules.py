@@ -96,7 +96,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     provides = {
         "annotated_types": "pydantic", "celery": "celery", "csp": "django-csp", "axes": "django-axes", "django": "Django", "django_filters": "django-filter", "django_htmx": "django-htmx",
         "django_stubs_ext": "django-stubs-ext", "drf_spectacular": "drf-spectacular", "httpx": "httpx", "kombu": "celery", "latex2mathml": "latex2mathml",
-        "markdown": "Markdown", "mlxtend": "mlxtend", "nh3": "nh3", "numpy": "numpy", "plotly": "plotly", "prometheus_client": "prometheus-client", "psutil": "psutil",
+        "markdown": "Markdown", "mlxtend": "mlxtend", "nh3": "nh3", "numpy": "numpy", "PIL": "pillow", "plotly": "plotly", "prometheus_client": "prometheus-client", "psutil": "psutil",
         "psycopg": "psycopg", "pydantic": "pydantic", "pydantic_core": "pydantic", "redis": "celery", "rest_framework": "djangorestframework", "rich": "rich",
         "safetensors": "safetensors", "scipy": "scipy", "sklearn": "scikit-learn", "torch": "torch",
         "tsdownsample": "tsdownsample", "uvicorn": "uvicorn", "whitenoise": "whitenoise", "asgiref": "Django",

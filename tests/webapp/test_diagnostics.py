@@ -1,4 +1,4 @@
-"""What a method says of itself, on its run's page."""
+"""The views of a task and a method, on their run's page."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from engine import views
 from tests.webapp.conftest import RunMaker
 from webapp.accounts.models import User
 from webapp.runs.diagnostics import tables_of, views_of
@@ -16,79 +17,88 @@ from webapp.runs.status import status_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
-SUSPECTS = {"n": 1078, "split": "train", "rows": [{"index": 7, "label": 3, "probability": 0.00125, "prediction": 8}]}
+PNG = "data:image/png;base64,iVBORw0KGgo="
+SUSPECTS = views.rows("Likely label errors", ["row", "example", "probability"], [[7, PNG, 0.00125]], note="train, n = 1,078")
 
 
 def validated(run: Run, **tables: Any) -> Run:
     about = {"run": run, "attempt": 1, "subject": "student", "split": "validation", "metrics": {"accuracy": 0.9}}
-    Evaluation.objects.create(**about, step=10, final=False, tables={"stale": {"edges": [0, 1], "counts": [1]}})
+    stale = views.histogram("Stale", [0, 1], {"rows": [1]}, x="x")
+    Evaluation.objects.create(**about, step=10, final=False, tables={"stale": stale})
     Evaluation.objects.create(**about, step=20, final=True, tables={"reliability": {"n": 5, "bins": []}, **tables})
     return run
 
 
-def test_counts_between_edges_are_drawn_as_a_histogram(finished_run: RunMaker) -> None:
-    run = validated(finished_run(), own_label_probability={"n": 9, "split": "train", "edges": [0, 0.5, 1], "counts": [2, 7]})
+def page_of(run: Run, person: User) -> str:
+    client = Client()
+    client.force_login(person)
+    return client.get(reverse("run-detail", args=[run.pk])).content.decode()
+
+
+def test_the_newest_validations_views_are_shown_and_no_older_ones(finished_run: RunMaker) -> None:
+    run = validated(finished_run(), own=views.histogram("Own label", [0, 0.5, 1], {"rows": [2, 7]}, x="probability", note="train, n = 9"))
 
     (view,) = views_of(tables_of(run), number=1)
 
-    assert (view.title, view.note) == ("Own label probability", "train, n = 9")
+    assert (view.title, view.note) == ("Own label", "train, n = 9")
     assert view.figure is not None
     assert view.figure["data"][0]["y"] == [2, 7]
 
 
-def test_logits_of_student_and_teacher_are_pairs_of_bars_raw_above_standardized(finished_run: RunMaker) -> None:
-    logits = {"student": [4.0, -4.0], "teacher": [9.0, -9.0], "student_standardized": [1.0, -1.0], "teacher_standardized": [1.0, -1.0]}
-    run = validated(finished_run(), sample_logits={"n": 1, "split": "validation", "index": 0, **logits})
+def test_the_page_shows_a_table_with_its_pictures(finished_run: RunMaker, viewer: User) -> None:
+    page = page_of(validated(finished_run(), suspects=SUSPECTS), viewer)
 
-    (view,) = views_of(tables_of(run), number=1)
-
-    assert view.figure is not None
-    assert [(bar["name"], bar["yaxis"], bar["y"]) for bar in view.figure["data"]] == [
-        ("student", "y", [4.0, -4.0]),
-        ("teacher", "y", [9.0, -9.0]),
-        ("student", "y2", [1.0, -1.0]),
-        ("teacher", "y2", [1.0, -1.0]),
-    ]
-    assert view.figure["layout"]["yaxis2"]["title"]["text"] == "standardized"
-
-
-def test_the_page_lists_examples_with_the_pictures_of_the_runs_artifact(finished_run: RunMaker, viewer: User, store: Path) -> None:
-    run = validated(finished_run(), likely_label_errors=SUSPECTS)
-    with_pictures = {**SUSPECTS, "rows": [{**SUSPECTS["rows"][0], "picture": [[0, 255], [255, 0]]}]}
-    (store / "errors.json").write_text(json.dumps(with_pictures))
-    Artifact.objects.create(run=run, attempt=1, name="likely_label_errors", kind="table", path="errors.json", bytes=99, sha256="0" * 64)
-    client = Client()
-    client.force_login(viewer)
-
-    page = client.get(reverse("run-detail", args=[run.pk])).content.decode()
-
-    assert "The method&#x27;s own view" in page or "The method's own view" in page
-    assert 'data-picture="[[0, 255], [255, 0]]"' in page
+    assert "A closer look" in page
+    assert f'src="{PNG}"' in page
     assert "0.00125" in page
 
 
-def test_without_the_artifact_examples_are_listed_without_pictures(finished_run: RunMaker, store: Path) -> None:
-    run = validated(finished_run(), likely_label_errors=SUSPECTS)
-    Artifact.objects.create(run=run, attempt=1, name="likely_label_errors", kind="table", path="gone.json", bytes=99, sha256="0" * 64)
+def test_pictures_are_only_what_carries_its_own_data(finished_run: RunMaker, viewer: User) -> None:
+    grid = views.images("Samples", {"zero": [PNG, "https://elsewhere.example/x.png", PNG]}, columns=["now", "teacher"])
+
+    page = page_of(validated(finished_run(), grid=grid), viewer)
+
+    assert page.count(f'src="{PNG}"') == 2
+    assert "elsewhere.example" not in page
+
+
+def test_texts_are_shown_as_text_with_the_shades_of_their_pieces(finished_run: RunMaker, viewer: User) -> None:
+    items = [{"label": "student", "prompt": "<b>once", "text": "ab", "pieces": ["a", "<i>"], "weights": [0.0, 1.0]}, {"text": "plain"}]
+
+    page = page_of(validated(finished_run(), said=views.texts("Completions", items, scale="KL")), viewer)
+
+    assert "&lt;b&gt;once" in page and "<b>once" not in page
+    assert '<span class="shade-0">a</span><span class="shade-9">&lt;i&gt;</span>' in page
+    assert "<span>plain</span>" in page
+    assert "shaded by KL" in page
+
+
+def test_an_artifact_is_the_last_word_on_a_table_of_its_name(finished_run: RunMaker, store: Path) -> None:
+    run = validated(finished_run(), suspects=SUSPECTS)
+    (store / "new.json").write_text(json.dumps({**SUSPECTS, "title": "From the artifact"}))
+    for attempt, path in ((1, "gone.json"), (2, "new.json")):
+        Artifact.objects.create(run=run, attempt=attempt, name="suspects", kind="table", path=path, bytes=99, sha256="0" * 64)
 
     (view,) = views_of(tables_of(run), number=1)
 
-    assert view.columns == ("index", "label", "prediction", "probability")
-    assert [(row.cells, row.picture) for row in view.rows] == [(("7", "3", "8", "0.00125"), None)]
+    assert view.title == "From the artifact"
 
 
-def test_a_method_that_says_nothing_of_itself_has_no_such_section(finished_run: RunMaker, viewer: User) -> None:
-    run = validated(finished_run())
-    client = Client()
-    client.force_login(viewer)
+@pytest.mark.parametrize("content", ["no JSON", "[1]", '{"rows": []}'])
+def test_an_artifact_that_is_no_view_changes_nothing(content: str, finished_run: RunMaker, store: Path) -> None:
+    run = validated(finished_run(), suspects=SUSPECTS)
+    (store / "other.json").write_text(content)
+    Artifact.objects.create(run=run, attempt=1, name="suspects", kind="table", path="other.json", bytes=99, sha256="0" * 64)
 
-    page = client.get(reverse("run-detail", args=[run.pk])).content.decode()
-
-    assert "own view" not in page
+    assert [view.title for view in views_of(tables_of(run), number=1)] == ["Likely label errors"]
 
 
-def test_a_table_of_a_form_that_is_not_known_is_left_out() -> None:
-    tables = {"odd": {"n": 3, "edges": [0, 1], "counts": [1, 2]}, "empty": {"rows": []}, "text": "no table"}
+def test_a_run_without_views_has_no_such_section(finished_run: RunMaker, viewer: User) -> None:
+    assert "A closer look" not in page_of(validated(finished_run()), viewer)
+
+
+def test_what_does_not_say_how_it_is_drawn_is_left_out() -> None:
+    tables = {"odd": {"n": 3}, "text": "no table", "broken": {"view": "lines", "series": 3}, "unknown": {"view": "hologram"}}
 
     assert views_of(tables, number=1) == []
 

@@ -9,19 +9,28 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from engine import views
 from engine.metrics.cards import METRICS
 from webapp.figures.confusion import confusion
-from webapp.figures.curves import Line, drawable, panels_of, training_curves
-from webapp.figures.diagnostics import histogram, paired_bars
+from webapp.figures.curves import Line, drawable, opened, panels_of, training_curves
 from webapp.figures.palette import COLORS, NEUTRAL, color_of, slot_of, styles_of
 from webapp.figures.pareto import Candidate, front, pareto
 from webapp.figures.plotly import style_ids
 from webapp.figures.reliability import Bin, Reliability, reliability_diagram
 from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
+from webapp.figures.views import figure_of
 
 BINS = [Bin(0.0, 0.5, 0, None, None), Bin(0.5, 1.0, 40, 0.8, 0.75)]
 
-PANELS = {"raw": {"student": [4.0, -2.0], "teacher": [30.0, -9.0]}, "standardized": {"student": [1.0, -1.0], "teacher": [1.0, -1.0]}}
+VIEWS: dict[str, dict[str, Any]] = {
+    "lines": views.lines(
+        "Reward", {"student": ([1, 2], [0.1, None]), "start": ([2, 4], [0, 1])}, x="step", y="reward", levels={"floor": 0.5}
+    ),
+    "bars": views.bars("Ranks", ["layer 0"], {"student": [8], "teacher": [16], "bound": [None]}, x="layer", y="rank"),
+    "histogram": views.histogram("Own label", [0, 0.2, 1], {"rows": [3, 40]}, x="probability", log_y=True, note="train"),
+    "scatter": views.scatter("Samples", {"samples": ([0.1], [0.2]), "data": ([0.3], [0.4])}, x="x", y="y", square=True),
+    "heatmap": views.heatmap("Agreement", [[1.0, None]], rows=["a"], columns=["b", "c"], x="model", y="model"),
+}
 
 EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "curves": lambda: training_curves([Line("loss", [1, 2], [2.0, None], COLORS[0])], title="Loss terms", y="loss"),
@@ -29,8 +38,6 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "risk": lambda: risk_coverage([RiskCoverage("student", [0.5, 1.0], [0.0, 0.2], COLORS[0])]),
     "confidence": lambda: confidence_histogram(edges=[0, 0.5, 1], correct=[1, 8], wrong=[2, 1]),
     "confusion": lambda: confusion([[8, 2], [0, 10]]),
-    "histogram": lambda: histogram(edges=[0, 0.5, 1], counts=[3, 40], title="Own label", x="probability", color=COLORS[0]),
-    "paired bars": lambda: paired_bars(PANELS, title="Sample logits", x="class", color=COLORS[0]),
     "pareto": lambda: pareto([Candidate("a", 100, 0.9, COLORS[0], spread=0.01)], cost="Parameters", quality="Accuracy"),
 }
 
@@ -156,7 +163,7 @@ def test_only_mistakes_are_colored_in_a_confusion_matrix() -> None:
 def test_loss_terms_share_a_panel_and_each_validation_metric_has_its_own() -> None:
     names = ["validation/ece", "loss", "loss/teacher", "validation/accuracy", "alpha", "validation/brier"]
 
-    panels = panels_of(names, METRICS)
+    panels = panels_of(names, METRICS, shown=opened(("accuracy", "nll", "ece", "brier")))
 
     assert [(panel.id, panel.series) for panel in panels] == [
         ("loss", ["loss", "loss/teacher"]),
@@ -169,7 +176,7 @@ def test_loss_terms_share_a_panel_and_each_validation_metric_has_its_own() -> No
 
 
 def test_a_panel_of_a_known_metric_names_its_unit_and_direction() -> None:
-    (panel,) = panels_of(["validation/nll"], METRICS)
+    (panel,) = panels_of(["validation/nll"], METRICS, shown=())
 
     assert (panel.title, panel.y) == ("Validation: NLL", "NLL (nats) ↓ lower is better")
 
@@ -201,21 +208,47 @@ def test_a_chart_gets_six_digits_of_a_value_and_a_gap_where_it_is_not_finite() -
     assert drawn[5] == pytest.approx(0.0, abs=1e-300) and drawn[6] == pytest.approx(1.7e308)
 
 
-def test_a_histogram_has_a_bar_as_wide_as_its_bin() -> None:
-    (bars,) = histogram(edges=[0, 0.2, 1], counts=[3, 40], title="Own label", x="probability", color=COLORS[0])["data"]
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_becomes_a_figure_that_plotly_knows_with_a_title_and_both_axes(name: str) -> None:
+    drawn = figure_of(VIEWS[name], color=COLORS[0])
 
+    assert drawn is not None
+    checked = go.Figure(drawn)  # refuses what it doesn't know
+    layout = drawn["layout"]
+    assert layout["title"]["text"].startswith(VIEWS[name]["title"])
+    assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"].removesuffix(" (log scale)")) == (
+        VIEWS[name]["x"],
+        VIEWS[name]["y"],
+    )
+    assert len(checked.data) == len(drawn["data"]) > 0
+
+
+def test_a_view_of_a_form_that_is_no_figure_or_whose_parts_do_not_fit_is_not_drawn() -> None:
+    assert figure_of(views.rows("A table", ["a"], [["1"]]), color=COLORS[0]) is None
+    assert figure_of({"view": "lines", "title": "broken", "x": "x", "y": "y", "series": {"a": {"x": None}}}, color=COLORS[0]) is None
+    assert (
+        figure_of({"view": "histogram", "title": "broken", "x": "x", "y": "y", "edges": [0, 1], "counts": {"a": [1, 2]}}, color=COLORS[0])
+        is None
+    )
+
+
+def test_a_histogram_has_a_bar_as_wide_as_its_bin() -> None:
+    drawn = figure_of(VIEWS["histogram"], color=COLORS[0])
+
+    assert drawn is not None
+    (bars,) = drawn["data"]
     assert (bars["x"], bars["y"], bars["width"]) == ([pytest.approx(0.1), pytest.approx(0.6)], [3, 40], [0.2, 0.8])
 
 
-def test_paired_bars_have_a_scale_for_each_panel_and_one_color_and_legend_entry_for_each_name() -> None:
-    figure = paired_bars(PANELS, title="Sample logits", x="class", color=COLORS[0])
+def test_in_a_view_the_first_name_has_the_runs_color_and_what_it_is_seen_against_is_gray() -> None:
+    drawn = figure_of(VIEWS["bars"], color=COLORS[2])
 
-    assert [(bar["name"], bar["yaxis"], bar["showlegend"]) for bar in figure["data"]] == [
-        ("student", "y", True),
-        ("teacher", "y", True),
-        ("student", "y2", False),
-        ("teacher", "y2", False),
-    ]
-    assert [bar["marker"]["color"] for bar in figure["data"]] == [COLORS[0], NEUTRAL, COLORS[0], NEUTRAL]
-    # Two panels with a gap of .14 between them: (1 − .14) / 2 = .43 each.
-    assert (figure["layout"]["yaxis"]["domain"], figure["layout"]["yaxis2"]["domain"]) == ([0.57, 1], [0, 0.43])
+    assert drawn is not None
+    assert [bar["marker"]["color"] for bar in drawn["data"]] == [COLORS[2], NEUTRAL, COLORS[0]]
+
+
+def test_the_levels_of_lines_reach_over_all_of_them() -> None:
+    drawn = figure_of(VIEWS["lines"], color=COLORS[0])
+
+    assert drawn is not None
+    assert (drawn["data"][-1]["name"], drawn["data"][-1]["x"], drawn["data"][-1]["y"]) == ("floor", [1, 4], [0.5, 0.5])

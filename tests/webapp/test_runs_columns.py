@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.metrics.cards import HEADLINE
 from tests.webapp.conftest import RunMaker, signed_in
 from webapp.accounts.models import User
 from webapp.runs.runs_table import COOKIE
@@ -24,3 +25,16 @@ def test_a_column_with_a_name_that_no_cookie_can_hold_is_left_out(viewer: User, 
     answer = signed_in(viewer).get("/p/distillery/", {"columns": "日,seed", "remember": "1"})
 
     assert answer.cookies[COOKIE].value == "seed"
+
+
+def test_without_a_choice_the_metrics_are_those_that_the_projects_students_are_told_by(viewer: User, finished_run: RunMaker) -> None:
+    shown = signed_in(viewer).get("/p/distillery/").context["table"].chosen
+    assert shown[3:-3] == HEADLINE["classifier"][:4]
+
+    finished_run(metrics={HEADLINE["dataset"][0]: 0.5, "parameters": 3.0})
+    shown = signed_in(viewer).get("/p/distillery/").context["table"].chosen
+    assert shown[3:-3] == HEADLINE["dataset"][:4]
+
+    finished_run(metrics=dict.fromkeys(HEADLINE["classifier"], 0.5))
+    shown = signed_in(viewer).get("/p/distillery/").context["table"].chosen
+    assert shown[3:-3] == (*HEADLINE["classifier"][:2], HEADLINE["dataset"][0])

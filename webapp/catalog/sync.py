@@ -39,7 +39,9 @@ def method_json(card: MethodCard) -> dict[str, Any]:
         "student": needs_json(card.student),
         "teachers": needs_json(card.teachers) if card.teachers else None,
         "baseline": card.baseline,
+        "task": card.task,
         "epochs": card.epochs,
+        "steps": card.steps,
     }
 
 
@@ -49,8 +51,10 @@ def task_json(card: TaskCard) -> dict[str, Any]:
         "options": card.options.model_json_schema(),
         "architectures": {name: asdict(architecture) for name, architecture in card.architectures.items()},
         "student": card.student,
+        "kinds": list(card.kinds),
         "teacher": card.teacher,
-        "teacher_preset": preset_json(card.teacher_preset),
+        "teacher_method": card.teacher_method,
+        "teacher_preset": preset_json(card.teacher_preset) if card.teacher_preset else None,
         "headline": list(card.headline),
         "input_shape": list(card.input_shape),
         "classes": card.classes,
@@ -70,6 +74,7 @@ def needs_json(needs: Needs) -> dict[str, Any]:
         "at_most": needs.at_most,
         "access": needs.access,
         "trained_weights": needs.trained_weights,
+        "foreign": needs.foreign,
     }
 
 

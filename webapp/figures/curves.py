@@ -11,8 +11,8 @@ from engine.cards import MetricCard
 from webapp.figures.figure import Better, Figure, axis_name, figure
 from webapp.figures.palette import COLORS, NEUTRAL
 
-SHOWN = ("loss", "validation/accuracy", "validation/nll", "validation/ece")
-"""Panels that are open at once; others are a click away."""
+MOST_OPEN = 4
+"""Panels that are open at once, the loss among them; others are a click away."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,18 @@ class Panel:
     y: str
     better: Better = None
     series: list[str] = field(default_factory=list)
-
-    @property
-    def shown(self) -> bool:
-        return self.id in SHOWN
+    shown: bool = False
 
 
-def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard]) -> list[Panel]:
+def opened(headline: Sequence[str]) -> tuple[str, ...]:
+    """The panels that are open at once: the loss, and the metrics that a student of this kind is told by first."""
+    return ("loss", *(f"validation/{name}" for name in headline))[:MOST_OPEN]
+
+
+def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard], *, shown: Sequence[str]) -> list[Panel]:
     """Which series belong together: `loss` and all `loss/…`; a validation metric alone; else those with the same text before the slash.
 
-    Panels that are open at once come first, in their order; then the rest by name.
+    Panels that are `shown` at once come first, in that order; then the rest by name.
     """
     panels: dict[str, Panel] = {}
     for name in sorted(names):
@@ -66,8 +68,10 @@ def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard]) -> list[P
         else:
             panel = Panel(before, before.replace("_", " ").capitalize(), before.replace("_", " "))
         panels.setdefault(panel.id, panel).series.append(name)
-    order = {panel_id: place for place, panel_id in enumerate(SHOWN)}
-    return sorted(panels.values(), key=lambda p: (order.get(p.id, len(SHOWN)), p.id))
+    order = {panel_id: place for place, panel_id in enumerate(shown)}
+    for panel in panels.values():
+        panel.shown = panel.id in order
+    return sorted(panels.values(), key=lambda p: (order.get(p.id, len(order)), p.id))
 
 
 def drawable(values: NDArray[np.float64]) -> list[float | None]:

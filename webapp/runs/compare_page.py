@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from engine.metrics.cards import METRICS
-from webapp.figures.curves import SHOWN, Line, drawable, panels_of, training_curves
+from webapp.figures.curves import Line, drawable, opened, panels_of, training_curves
 from webapp.figures.figure import Figure
 from webapp.figures.palette import slot_of, styles_of
 from webapp.figures.pareto import Candidate, pareto
@@ -15,23 +15,11 @@ from webapp.runs import curves
 from webapp.runs.compare import Column, Comparison, ConfigRow, MetricRow
 from webapp.runs.evaluations import bins_of
 from webapp.runs.models import Run
+from webapp.runs.specs import headline_of
 from webapp.runs.templatetags.shown import words
 
-MAIN = (
-    "accuracy",
-    "nll",
-    "ece",
-    "brier",
-    "agreement",
-    "gap_closed",
-    "scaled_nll",
-    "scaled_ece",
-    "aurc",
-    "parameters",
-    "flops",
-    "latency_ms",
-)
-"""Rows that are always shown; the others unfold."""
+COMMON = ("scaled_nll", "scaled_ece", "aurc", "parameters", "flops", "latency_ms")
+"""Rows that are always shown, after the headlines of the students' kinds; the others unfold."""
 
 CURVE_POINTS = 600
 
@@ -93,9 +81,19 @@ def heads_of(comparison: Comparison) -> list[Head]:
 
 
 def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]]:
-    """(main, more): those that decide first, in the order of MAIN."""
+    """(main, more): those that decide first, the headlines of the students' kinds."""
+    first = [*_headlines(comparison), *COMMON]
     by_id = {row.card.id: row for row in comparison.rows}
-    return [by_id[name] for name in MAIN if name in by_id], [row for row in comparison.rows if row.card.id not in MAIN]
+    return [by_id[name] for name in first if name in by_id], [row for row in comparison.rows if row.card.id not in first]
+
+
+def shown_series(comparison: Comparison) -> tuple[str, ...]:
+    """The curves that are drawn at once: the loss, and what the students' kinds are told by first."""
+    return opened(_headlines(comparison))
+
+
+def _headlines(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(name for column in comparison.columns for name in headline_of(column.entries[0].run.spec)))
 
 
 def split_config(comparison: Comparison) -> tuple[list[SettingRow], list[SettingRow]]:
@@ -146,11 +144,16 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
     return figures
 
 
-def curve_figures(comparison: Comparison, *, series: Sequence[str] = SHOWN) -> list[dict[str, Any]]:
-    """A panel for each series with one line a run. Runs of one column share its color."""
+def curve_figures(comparison: Comparison, *, series: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A panel for each series with one line a run. Runs of one column share its color. Without series, those of `shown_series`."""
+    series = series or shown_series(comparison)
     run_ids = [run_id for column in comparison.columns for run_id in column.run_ids]
     found = curves.overlay(run_ids, series=list(series), points=CURVE_POINTS)
-    panels = [panel for panel in panels_of(series, METRICS) if any(name in found[run_id] for run_id in run_ids for name in panel.series)]
+    panels = [
+        panel
+        for panel in panels_of(series, METRICS, shown=series)
+        if any(name in found[run_id] for run_id in run_ids for name in panel.series)
+    ]
     figures = []
     for panel in panels:
         for name in panel.series:

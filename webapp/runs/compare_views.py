@@ -11,7 +11,6 @@ from django.views.decorators.http import require_GET
 
 from engine.errors import SpecError
 from webapp.api.parameters import flag
-from webapp.figures.curves import SHOWN
 from webapp.requests import SignedIn
 from webapp.runs import compare_page, curves, queries
 from webapp.runs.compare import Comparison, comparison
@@ -57,7 +56,7 @@ def compare_curves(request: SignedIn, slug: str) -> JsonResponse:
         found = _comparison(request)
     except SpecError as error:
         return JsonResponse({"detail": str(error)}, status=400)
-    series = request.GET.getlist("series")[:12] or list(SHOWN)
+    series = request.GET.getlist("series")[:12]
     return JsonResponse({"panels": compare_page.curve_figures(found, series=series)}, json_dumps_params={"allow_nan": False})
 
 

@@ -3,17 +3,18 @@
 from typing import Any
 
 from engine.metrics.cards import METRICS
-from webapp.figures.curves import Line, Panel, drawable, panels_of, term_color, training_curves
+from webapp.figures.curves import Line, Panel, drawable, opened, panels_of, term_color, training_curves
 from webapp.figures.palette import color_of
 from webapp.runs import curves
 from webapp.runs.models import Run
+from webapp.runs.specs import headline_of
 
 
 def panels_for(run: Run, *, width: int, baseline: Run | None = None) -> tuple[str, list[dict[str, Any]]]:
     """The cursor, and a JSON-safe dict for each panel. `width`: the most points of one curve. The caller has asked for the permission."""
     history = curves.history(run, points=width)
     beneath = curves.history(baseline, points=width) if baseline is not None else None
-    panels = panels_of(list(history.series), METRICS)
+    panels = panels_of(list(history.series), METRICS, shown=opened(headline_of(run.spec)))
     return history.cursor, [_panel(panel, history, beneath, run=run, baseline=baseline) for panel in panels]
 
 

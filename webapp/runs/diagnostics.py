@@ -1,57 +1,55 @@
-"""A method's own view of its training: the tables that its diagnostics leave, each drawn by its form and not by its name."""
+"""A closer look at a run: the views that its task and its method left, each shown by its form (`engine.views`) and not by its name."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.http import Http404
 
-from webapp.figures.diagnostics import histogram, paired_bars
 from webapp.figures.figure import Figure
 from webapp.figures.palette import color_of
+from webapp.figures.views import figure_of
 from webapp.runs import store
 from webapp.runs.models import Artifact, Evaluation, Run
 
-JUDGEMENTS = frozenset(
-    {
-        "reliability",
-        "reliability_scaled",
-        "risk_coverage",
-        "confusion",
-        "confusion_teacher",
-        "disagreements",
-        "confidence_histogram",
-        "cost",
-    }
-)
-"""Tables that judge a model, whatever its method: they have their own place on the page."""
-
-MOST_ROWS = 50
-MOST_BYTES = 4_000_000
-PAIRED = ("student", "teacher")
-"""A table's lists named so, alone or before `_`, are bars beside each other."""
+MOST_ROWS, MOST_TEXTS, MOST_PICTURES = 200, 40, 400
+MOST_BYTES = 1_000_000
+MOST_ARTIFACTS = 24
+PICTURE = "data:image/png;base64,"
+SHADES = 10
 
 
 @dataclass(frozen=True)
-class RowView:
-    """One row of a table of examples: `cells` in the order of the view's columns."""
+class Piece:
+    """A part of a text with the shade of its weight, 0…9; None for no weight."""
 
-    cells: tuple[str, ...]
-    picture: list[list[int]] | None
+    text: str
+    shade: int | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One text to read."""
+
     label: str
+    prompt: str
+    pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
 class View:
-    """One table as it is shown: a figure, or columns and rows. `note` says what it covers: `train, n = 1,078`."""
+    """One view as it is shown: a figure, pictures by row, texts, or columns and cells. A picture is an address that holds its own data."""
 
     id: str
     title: str
     note: str
     figure: Figure | None = None
     columns: tuple[str, ...] = ()
-    rows: tuple[RowView, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
+    pictures: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    items: tuple[Item, ...] = ()
+    scale: str = ""
 
     @property
     def own_id(self) -> str:
@@ -60,71 +58,78 @@ class View:
 
 
 def tables_of(run: Run) -> dict[str, Any]:
-    """What the method's diagnostics left at the newest validation, by name.
+    """All views of a run by name: of the evaluation that it is judged by, of the newest validation, and among its artifacts.
 
-    An artifact of the same name stands in for a list of examples: it is the last word, and has the pictures.
+    An artifact is the method's last word: it stands in for a table of the same name.
     """
-    newest = Evaluation.objects.filter(run=run, subject="student", split="validation").order_by("-step", "-final").first()
-    tables = {name: table for name, table in newest.tables.items() if name not in JUDGEMENTS} if newest else {}
-    lists = [name for name, table in tables.items() if isinstance(table, Mapping) and "rows" in table]
-    if not lists:
-        return tables
-    artifacts = Artifact.objects.filter(run=run, kind="table", name__in=lists).order_by("attempt")
-    return tables | {one.name: table for one in artifacts if (table := _content(one)) is not None}
+    student = Evaluation.objects.filter(run=run, subject="student")
+    validated = student.filter(split="validation").order_by("-step", "-final").first()
+    tested = student.filter(split="test", final=True).order_by("-step").first()
+    tables = {name: table for one in (validated, tested) if one is not None for name, table in one.tables.items()}
+    artifacts = Artifact.objects.filter(run=run, kind="table", bytes__lte=MOST_BYTES).order_by("name", "-attempt").distinct("name")
+    return tables | {one.name: table for one in artifacts[:MOST_ARTIFACTS] if (table := _content(one)) is not None}
 
 
 def views_of(tables: Mapping[str, Any], *, number: int) -> list[View]:
-    """A view of each table whose form is known: `edges` and `counts`, `rows`, or lists of student and teacher."""
-    views = (_view(name, table, color_of(number)) for name, table in sorted(tables.items()) if isinstance(table, Mapping))
-    return [view for view in views if view is not None]
+    """Those of the tables that say how they are drawn."""
+    found = (
+        _view(name, table, color_of(number)) for name, table in sorted(tables.items()) if isinstance(table, Mapping) and "view" in table
+    )
+    return [view for view in found if view is not None]
 
 
 def _view(name: str, table: Mapping[str, Any], color: str) -> View | None:
-    title, note = name.replace("_", " ").capitalize(), _note(table)
+    title, note = str(table.get("title", name)), str(table.get("note", ""))
     match table:
-        case {"edges": [_, _, *_] as edges, "counts": [_, *_] as counts} if len(edges) == len(counts) + 1:
-            return View(name, title, note, histogram(edges=edges, counts=counts, title=title, x=name.replace("_", " "), color=color))
-        case {"rows": [{**first}, *_] as rows}:
-            columns = [str(key) for key, value in first.items() if key != "picture" and not isinstance(value, list | dict)]
-            return View(name, title, note, columns=tuple(columns), rows=tuple(_row(row, columns) for row in rows[:MOST_ROWS]))
-    panels = _panels(table)
-    return View(name, title, note, paired_bars(panels, title=f"{title} ({note})", x="class", color=color)) if panels else None
+        case {"view": "rows", "columns": [*columns], "cells": [*cells]}:
+            shown = tuple(tuple(_words(cell) for cell in row) for row in cells[:MOST_ROWS] if isinstance(row, list))
+            more = f", first {MOST_ROWS} of {len(cells):,}" if len(cells) > MOST_ROWS else ""
+            return View(name, title, note + more, columns=tuple(str(column) for column in columns), cells=shown)
+        case {"view": "images", "rows": [*rows]}:
+            heads = tuple(str(column) for column in table.get("columns", []))
+            return View(name, title, note, columns=heads, pictures=tuple(_pictures(row) for row in rows if isinstance(row, Mapping)))
+        case {"view": "texts", "items": [*items]}:
+            read = tuple(_item(item) for item in items[:MOST_TEXTS] if isinstance(item, Mapping))
+            return View(name, title, note, items=read, scale=str(table.get("scale", "")))
+    drawn = figure_of(table, color=color)
+    return View(name, title, note, figure=drawn) if drawn is not None else None
 
 
-def _panels(table: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """`student`, `teacher`, `student_standardized` → {"raw": {student, teacher}, "standardized": {student}}."""
-    panels: dict[str, dict[str, list[float]]] = {}
-    for key, value in table.items():
-        model, _, kind = key.partition("_")
-        if model in PAIRED and isinstance(value, list) and value:
-            panels.setdefault(kind.replace("_", " ") or "raw", {})[model] = value
-    return panels
+def _pictures(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    images = row.get("images", [])
+    return str(row.get("name", "")), tuple(one for one in images[:MOST_PICTURES] if isinstance(one, str) and one.startswith(PICTURE))
 
 
-def _row(row: Mapping[str, Any], columns: Sequence[str]) -> RowView:
-    cells = tuple(_words(row.get(column)) for column in columns)
-    return RowView(cells, row.get("picture"), ", ".join(f"{column} {cell}" for column, cell in zip(columns, cells, strict=True)))
+def _item(item: Mapping[str, Any]) -> Item:
+    pieces, weights = item.get("pieces"), item.get("weights")
+    if isinstance(pieces, list) and isinstance(weights, list) and len(pieces) == len(weights):
+        parts = tuple(Piece(str(piece), _shade(weight)) for piece, weight in zip(pieces, weights, strict=True))
+    else:
+        parts = (Piece(str(item.get("text", "")), None),)
+    return Item(str(item.get("label", "")), str(item.get("prompt", "")), parts)
+
+
+def _shade(weight: Any) -> int | None:
+    return None if not isinstance(weight, int | float) else max(0, min(SHADES - 1, int(weight * SHADES)))
 
 
 def _words(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _note(table: Mapping[str, Any]) -> str:
-    facts = [str(table["split"])] if "split" in table else []
-    if "index" in table:
-        facts.append(f"example {table['index']}")
-    elif "n" in table:
-        facts.append(f"n = {table['n']:,}")
-    return ", ".join(facts)
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case int():
+            return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    return str(value)
 
 
 def _content(artifact: Artifact) -> dict[str, Any] | None:
-    """The table in the store; None where it is missing, too large for a page, or no such table."""
-    if artifact.bytes > MOST_BYTES:
-        return None
+    """The table in the store; None where it is missing or no view."""
     try:
         table = json.loads(store.resolve(artifact.path).read_text(encoding="utf-8"))
     except (Http404, OSError, ValueError):
         return None
-    return table if isinstance(table, dict) and isinstance(table.get("rows"), list) else None
+    return table if isinstance(table, dict) and "view" in table else None

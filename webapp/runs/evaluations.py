@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.cards import MetricCard
-from engine.metrics.cards import METRICS
+from engine.metrics.cards import HEADLINE, METRICS
 from engine.metrics.gap import gap_closed
 from webapp.figures.confusion import confusion
 from webapp.figures.figure import Figure
@@ -14,22 +14,10 @@ from webapp.figures.reliability import FEW, Bin, Reliability, reliability_diagra
 from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
 from webapp.runs.models import Evaluation
 
-MAIN = (
-    "accuracy",
-    "nll",
-    "ece",
-    "brier",
-    "overconfidence_gap",
-    "aurc",
-    "agreement",
-    "gap_closed",
-    "temperature",
-    "parameters",
-    "latency_ms",
-)
-"""Rows that are always shown; the others unfold."""
+MAIN = ("overconfidence_gap", "aurc", "temperature", "parameters", "latency_ms")
+"""Rows that are always shown, after the headline of the student's kind; the others unfold."""
 
-TILES = ("accuracy", "nll", "ece", "agreement", "gap_closed")
+MOST_TILES = 6
 AFTER_SCALING = {"nll": "scaled_nll", "ece": "scaled_ece"}
 BOUNDS = {"ece": ("ece_low", "ece_high")}
 """Metrics with a 95 % bootstrap interval, and the metrics that hold its ends."""
@@ -89,6 +77,7 @@ class Judged:
     has_teacher: bool
     has_scaled: bool
     has_baseline: bool
+    headline: tuple[str, ...]
     main: list[Row]
     more: list[Row]
     figures: dict[str, Figure]
@@ -97,22 +86,27 @@ class Judged:
 
     @property
     def tiles(self) -> list[Row]:
-        return [row for row in self.main if row.card.id in TILES]
+        return [row for row in self.main if row.card.id in self.headline][:MOST_TILES]
 
 
 def judged(
-    evaluations: Sequence[Evaluation], *, number: int, baseline: Mapping[str, Mapping[str, float | None]] | None = None
+    evaluations: Sequence[Evaluation],
+    *,
+    number: int,
+    headline: Sequence[str] = HEADLINE["classifier"],
+    baseline: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Judged | None:
     """From a run's newest evaluations, at least the last of each subject, split and `final`. None before the first of the student.
 
-    `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
+    `headline` are the metrics that a student of this kind is told by. `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
     """
     student = _newest(evaluations, "student")
     if student is None:
         return None
     teacher = _newest([one for one in evaluations if one.split == student.split], "teacher")
     tables, beneath = student.tables, (baseline or {}).get(student.split, {})
-    rows = _rows(student.metrics, teacher.metrics if teacher else {}, beneath, tables, teacher.tables if teacher else {})
+    first = (*headline, *MAIN)
+    rows = _rows(student.metrics, teacher.metrics if teacher else {}, beneath, tables, teacher.tables if teacher else {}, first)
     return Judged(
         step=student.step,
         split=student.split,
@@ -121,8 +115,9 @@ def judged(
         has_teacher=teacher is not None,
         has_scaled=any(row.student_scaled is not None for row in rows),
         has_baseline=bool(beneath),
-        main=[row for row in rows if row.card.id in MAIN],
-        more=[row for row in rows if row.card.id not in MAIN],
+        headline=tuple(headline),
+        main=[row for row in rows if row.card.id in first],
+        more=[row for row in rows if row.card.id not in first],
         figures=_figures(tables, teacher.tables if teacher else {}, number=number),
         warnings=_warnings(student.metrics, tables),
         disagreements=list(tables.get("disagreements", {}).get("rows", [])),
@@ -157,12 +152,13 @@ def _rows(
     baseline: Mapping[str, float | None],
     student_tables: Mapping[str, Any],
     teacher_tables: Mapping[str, Any],
+    first: Sequence[str],
 ) -> list[Row]:
     student = {**student, **_gap(student, teacher, baseline)}
     names = [name for name in METRICS if (name in student or name in teacher) and name not in INSIDE_OTHERS]
-    order = {name: place for place, name in enumerate(MAIN)}
+    order = {name: place for place, name in enumerate(first)}
     rows = []
-    for name in sorted(names, key=lambda n: order.get(n, len(MAIN))):
+    for name in sorted(names, key=lambda n: order.get(n, len(first))):
         scaled = AFTER_SCALING.get(name, "")
         rows.append(
             Row(

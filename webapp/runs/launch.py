@@ -214,12 +214,14 @@ def _misfit(run: Run | None, ref: ModelRef, spec: RunSpec, needs: Needs) -> str 
     model: ModelRecord | None = getattr(run, "model", None)
     if model is None:
         return f"{ref} left no model; choose another run."
-    if run.task_id != spec.task:
+    if run.task_id != spec.task and not needs.foreign:
         return f"{ref} was trained on the task {run.task_id}, this run is on {spec.task}; choose a model of {spec.task}."
     if model.kind not in needs.kinds:
         return f"{ref} is a {model.kind}; {spec.method} takes a {' or '.join(needs.kinds)}."
+    if model.meta.get("input_shape") != list(spec.task_card.input_shape):
+        return f"{ref} reads examples of another shape than those of {spec.task}; choose another model."
     classes = model.meta.get("classes")
-    if classes != spec.task_card.classes:
+    if classes != spec.task_card.classes and not needs.foreign:
         return f"{ref} tells {classes} classes apart, the task {spec.task} has {spec.task_card.classes}; choose a model with as many."
     return None
 

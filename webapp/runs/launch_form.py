@@ -61,7 +61,7 @@ class LaunchForm:
             budget=budget or dict(spec.get("budget") or {}),
             spec=spec,
             about=about or {},
-            student=_reference(spec.get("student")) or task.student,
+            student=_reference(spec.get("student")) or task.student_of(method),
             teachers=[_reference(one) for one in spec.get("teachers") or []],
         )  # fmt: skip
 
@@ -81,8 +81,11 @@ class LaunchForm:
         if changed == "preset":
             settings, budget = preset_values(method.presets.get(preset))
             typed = {key: value for key, value in typed.items() if not key.startswith(("settings.", "budget."))}
+        former = catalog.methods().get(data.get("shown_method", ""))
+        if changed == "method" and former is not None and student == task.student_of(former):
+            student = task.student_of(method)
         if student not in task.architectures and not student.startswith("run:"):
-            student = task.student
+            student = task.student_of(method)
         return cls._with(
             method, task, typed,
             preset=preset, settings=settings, budget=budget, spec={}, about={}, student=student, teachers=data.getlist("teachers"),
@@ -121,6 +124,8 @@ class LaunchForm:
     @property
     def budget_hint(self) -> str:
         """What an empty budget means."""
+        if self.method.steps is not None:
+            return f"All empty: {self.method.steps:,} steps."
         return f"All empty: {self.method.epochs} epochs of {self.task.train_rows:,} rows."
 
     @property
@@ -184,17 +189,18 @@ def _about(typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[F
 
 
 def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
-    """An empty budget is the method's own number of epochs, which its field says in gray."""
+    """An empty budget is the method's own number of steps or epochs, which its field says in gray."""
     fields = fields_of(Budget, at="budget", typed=typed, values=values, only=BUDGET)
-    epochs = next(one for one in fields if one.name == "epochs")
-    epochs.placeholder = f"{method.epochs} epochs unless set"
+    name, usual = ("steps", method.steps) if method.steps is not None else ("epochs", method.epochs)
+    length = next(one for one in fields if one.name == name)
+    length.placeholder = f"{usual} {name} unless set"
     return fields
 
 
-def method_choices(kind: str) -> list[Choice]:
-    """Methods that train a student of this kind, by family; others can't be launched on the task."""
-    cards = catalog.methods().values()
-    return [Choice(one.id, one.title, one.family) for one in sorted(cards, key=lambda c: (c.family, c.title)) if kind in one.student.kinds]
+def method_choices(task: TaskCard) -> list[Choice]:
+    """Methods whose student the task can judge, by family; others can't be launched on it."""
+    cards = sorted(catalog.methods().values(), key=lambda card: (card.family, card.title))
+    return [Choice(one.id, one.title, one.family) for one in cards if task.kind_of(one) is not None]
 
 
 def task_choices() -> list[Choice]:
@@ -208,17 +214,22 @@ def student_choices(task: TaskCard, models: Sequence[Choice]) -> list[Choice]:
 
 
 def teacher_recipe(task: TaskCard) -> dict[str, Any]:
-    """The spec of the task's default teacher."""
+    """The spec of the task's default teacher; nothing where it has none."""
+    if task.teacher_preset is None:
+        return {"task": task.id}
     settings, budget = preset_values(task.teacher_preset)
-    return {"method": "supervised", "task": task.id, "student": task.teacher, "settings": settings, "budget": budget}
+    return {"method": task.teacher_method, "task": task.id, "student": task.teacher, "settings": settings, "budget": budget}
 
 
 def _chosen(method_id: Any, task_id: Any) -> tuple[MethodCard, TaskCard]:
-    """The cards of these ids, or of a first choice where an id is missing or unknown."""
+    """The cards of these ids. Where one is missing or unknown, a first choice that fits the other."""
     methods, tasks = catalog.methods(), catalog.tasks()
-    task = tasks.get(str(task_id)) or tasks.get("digits") or next(iter(tasks.values()))
-    method = methods.get(str(method_id)) or methods.get("vanilla-kd") or next(iter(methods.values()))
-    return method, task
+    method, task = methods.get(str(method_id)), tasks.get(str(task_id))
+    if method is None:
+        usual = methods["vanilla-kd"]
+        fitting = [usual, *methods.values()] if task is None else [one for one in (usual, *methods.values()) if task.kind_of(one)]
+        method = fitting[0] if fitting else usual
+    return method, task or tasks[method.task]
 
 
 def _reference(value: Any) -> str:

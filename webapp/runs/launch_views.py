@@ -88,7 +88,7 @@ def _context(project: Project, form: LaunchForm) -> dict[str, Any]:
         "project": project,
         "section": "runs",
         "form": form,
-        "methods": method_choices(form.task.kind),
+        "methods": method_choices(form.task),
         "tasks": task_choices(),
         "students": student_choices(form.task, models),
         "teachers": models,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from engine import catalog
 from engine.spec import Budget, Cadence, RunSpec
 from webapp.catalog.models import ModelRecord
-from webapp.runs import evaluations, queries
+from webapp.runs import evaluations, queries, specs
 from webapp.runs.evaluations import Judged
 from webapp.runs.forms import label_of
 from webapp.runs.lifecycle import ALLOWED
@@ -91,7 +91,7 @@ def judged_of(run: Run) -> Judged | None:
     """The newest evaluation of each subject and split: at most eight rows, whatever the run's length."""
     newest = Evaluation.objects.filter(run=run).order_by("subject", "split", "final", "-step", "-id").distinct("subject", "split", "final")
     baseline = queries.latest_by_split(run.baseline) if run.baseline is not None else {}
-    return evaluations.judged(list(newest), number=run.number, baseline=baseline)
+    return evaluations.judged(list(newest), number=run.number, headline=specs.headline_of(run.spec), baseline=baseline)
 
 
 def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Self
 
 from django.http import HttpResponse
 
-from engine.metrics.cards import METRICS
+from engine.metrics.cards import HEADLINE, METRICS
 from webapp.requests import SignedIn
 
 COOKIE = "stillhouse_columns"
@@ -25,7 +25,11 @@ FIXED = {
 }
 """Columns that are no metrics: title, and how the first click sorts (nothing: it can't)."""
 
-DEFAULT = ("method", "student", "seed", "accuracy", "nll", "ece", "agreement", "parameters", "created", "seconds")
+BEFORE, AFTER = ("method", "student", "seed"), ("parameters", "created", "seconds")
+"""The columns that stand around the metrics when nobody has chosen any."""
+
+MOST_OF_ONE_KIND, MOST_OF_EACH_KIND = 4, 2
+"""Metrics in the table of a project whose students are all of one kind, and of one with several kinds."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class TableState:
     def read(cls, request: SignedIn) -> Self:
         """From the address; columns from the cookie where the address names none."""
         asked = [name for text in request.GET.getlist("columns") for name in text.split(",")]
-        names = asked or request.COOKIES.get(COOKIE, ".".join(DEFAULT)).split(".")
+        names = asked or request.COOKIES.get(COOKIE, "").split(".")
         chosen = tuple(dict.fromkeys(name for name in names if name in FIXED or (name.isascii() and name.isidentifier())))[:40]
         page = request.GET.get("page", "1")
         return cls(
@@ -66,9 +70,10 @@ class TableState:
         )
 
     def with_metrics(self, names: Sequence[str]) -> Self:
-        """Metrics in the order in which their cards explain them; then a method's own."""
+        """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that tell most."""
         order = {name: place for place, name in enumerate(METRICS)}
-        return replace(self, metrics=tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name))))
+        metrics = tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
+        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_telling(metrics), *AFTER))
 
     def remember(self, response: HttpResponse) -> None:
         """Keeps the columns that there are: those with a title of ours, and the project's own metrics."""
@@ -108,3 +113,12 @@ class TableState:
         sortable = bool(first) and (not metric or name in self.metrics)
         flipped = {"ascending": f"-{name}", "descending": name}.get(now, first)
         return Column(name, title, description, metric, better, flipped if sortable else "", now)
+
+
+def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
+    """What the kinds of students in a project are told by first; a classifier's where nothing was judged yet."""
+    every = list(dict.fromkeys(HEADLINE.values()))
+    told = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
+    told = told or [HEADLINE["classifier"]]
+    most = MOST_OF_ONE_KIND if len(told) == 1 else MOST_OF_EACH_KIND
+    return tuple(dict.fromkeys(name for headline in told for name in [one for one in headline if one in metrics or len(told) == 1][:most]))

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine import catalog
+from engine.metrics.cards import HEADLINE
+
 UNCOMPARED = ("format", "cadence", "threads")
 """What no result depends on."""
 
@@ -31,3 +34,10 @@ def changes_between(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, 
     paths = dict.fromkeys(path for table in tables for path in table)
     rows = {path: tuple(table.get(path) for table in tables) for path in paths}
     return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def headline_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics that the run's student is told by, after its kind; a classifier's where method or task are gone from the catalog."""
+    method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
+    kind = task.kind_of(method) if method is not None and task is not None else None
+    return HEADLINE.get(kind or "classifier", HEADLINE["classifier"])

@@ -64,11 +64,6 @@ def _target_and_others(u: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return F.log_softmax(pair, dim=-1), F.log_softmax(others, dim=-1)
 
 
-def reversed_gradient(value: Tensor, strength: float) -> Tensor:
-    """`value` itself, with a gradient of −strength: the same number, bit for bit, and the other direction for what is behind it."""
-    return value.detach() - strength * (value - value.detach())
-
-
 def class_correlation(*, student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """‖P_tᵀP_t − P_sᵀP_s‖²_F / classes of the whole batch, P = softmax(z / τ) (batch, classes) → scalar. No τ²."""
     p, q = (softened_log_probs(z, temperature).exp() for z in (teacher_logits, student_logits))

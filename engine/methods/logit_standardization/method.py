@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from engine import views
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
+from engine.losses.reversal import reversed_gradient
 from engine.losses.spread import mean_logit_std
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.logit_standardization import losses
@@ -98,7 +100,7 @@ class LogitStandardization(Method):
         assert self.temperature is not None, "ctkd has a learned temperature"
         strength = reversal(self.position.epoch, epochs=self.settings.curriculum_epochs)
         temperature = self.temperature()
-        loss = self.plain(student_z, teacher_z, keep, losses.reversed_gradient(temperature, strength))
+        loss = self.plain(student_z, teacher_z, keep, reversed_gradient(temperature, strength))
         return loss, 1.0, {"temperature": temperature, "reversal": torch.full((), strength, device=self.device)}
 
     def multi_level_step(self, batch: Batch) -> Logs:
@@ -129,12 +131,19 @@ class LogitStandardization(Method):
         student_logits, teacher_logits = self.student(inputs), self.teacher(inputs)
         student_z, teacher_z, _ = self.standardized_pair(student_logits, teacher_logits)
         targets = softened_log_probs(teacher_z, self.settings.base_temperature)
-        shown = {"student": student_logits, "teacher": teacher_logits, "student_standardized": student_z, "teacher_standardized": teacher_z}
+        pairs = {"raw": (student_logits, teacher_logits), "standardized": (student_z, teacher_z)}
         return Diagnostics(
             {
                 "student_logit_std": mean_logit_std(student_logits),
                 "teacher_logit_std": mean_logit_std(teacher_logits),
                 "target_entropy": float(entropy(targets).mean()),
             },
-            {"sample_logits": {"n": 1, "split": "validation", "index": 0, **{name: each[0].tolist() for name, each in shown.items()}}},
+            {f"logits_{name}": _logits_of_first_row(name, *pair) for name, pair in pairs.items()},
         )
+
+
+def _logits_of_first_row(name: str, student: Tensor, teacher: Tensor) -> views.View:
+    """Each (rows, classes)."""
+    labels = [str(index) for index in range(student.shape[1])]
+    bars = {"student": student[0].tolist(), "teacher": teacher[0].tolist()}
+    return views.bars(f"Logits of one row, {name}", labels, bars, x="class", y="logit", note="validation, row 0")

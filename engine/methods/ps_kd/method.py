@@ -6,16 +6,17 @@ the epoch t, counted from 0, and changes between epochs only.
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine import views
 from engine.losses.divergences import softened_log_probs
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.ps_kd.bank import TargetBank
 from engine.methods.ps_kd.card import Settings, card
+from engine.pictures import png
 
 HISTOGRAM_BINS = 20
 SUSPECTS = 50
@@ -104,19 +105,20 @@ class PSKD(Method):
         own = predictions.gather(1, self.labels()[:, None]).squeeze(1)
         soft = mixed_targets(one_hot, predictions, self.alpha())
         metrics = {"alpha": self.alpha(), "target_entropy": float(entropy_of(soft).mean()), "own_label_probability": float(own.mean())}
-        counts = own.float().cpu().histc(HISTOGRAM_BINS, 0, 1).int().tolist()
-        histogram = {
-            "n": len(own),
-            "n_bins": HISTOGRAM_BINS,
-            "split": "train",
-            "edges": torch.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
-            "counts": counts,
-        }
+        histogram = views.histogram(
+            "Probability of the row's own label",
+            torch.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
+            {"rows": own.float().cpu().histc(HISTOGRAM_BINS, 0, 1).int().tolist()},
+            x="probability",
+            y="training rows",
+            log_y=True,
+            note=f"train, n = {len(own):,}",
+        )
         return Diagnostics(metrics, {"own_label_probability": histogram, "likely_label_errors": self.likely_label_errors(predictions)})
 
     def finish(self) -> None:
         predictions, _ = self.all_predictions()
-        self.save_table("likely_label_errors", self.likely_label_errors(predictions, pictures=True))
+        self.save_table("likely_label_errors", self.likely_label_errors(predictions))
         if self.settings.keep_bank:
             self.save_table("target_bank", {"n": len(predictions), "split": "train", "rows": predictions.tolist()})
 
@@ -132,17 +134,21 @@ class PSKD(Method):
         current = copy.deepcopy(self.student).eval()  # the student itself may be in training mode when the run finishes
         return softened_log_probs(current(self.task.splits["train"].inputs), 1.0).exp(), one_hot
 
-    def likely_label_errors(self, predictions: Tensor, *, pictures: bool = False) -> dict[str, Any]:
+    def likely_label_errors(self, predictions: Tensor) -> views.View:
         """The rows whose label the network finds least probable, least first."""
         labels = self.labels()
         own = predictions.gather(1, labels[:, None]).squeeze(1)
-        lowest = own.argsort(stable=True)[:SUSPECTS].tolist()
         rows = [
-            {"index": i, "label": int(labels[i]), "probability": float(own[i]), "prediction": int(predictions[i].argmax())}
-            | ({"picture": self.task.picture("train", i)} if pictures else {})
-            for i in lowest
+            [i, self.picture(i), int(labels[i]), int(predictions[i].argmax()), float(own[i])]
+            for i in own.argsort(stable=True)[:SUSPECTS].tolist()
         ]
-        return {"n": len(labels), "split": "train", "rows": rows}
+        columns = ["row", "example", "label", "prediction", "label's probability"]
+        return views.rows("Likely label errors", columns, rows, note=f"train, n = {len(labels):,}")
+
+    def picture(self, row: int) -> str | None:
+        """A training row as a PNG address; None where the task has no pictures."""
+        gray = self.task.picture("train", row)
+        return None if gray is None else png(torch.tensor(gray) / 255)
 
 
 def entropy_of(probs: Tensor) -> Tensor:

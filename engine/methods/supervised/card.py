@@ -16,10 +16,10 @@ card = MethodCard(
     version=1,
     family="baseline",
     title="Supervised training",
-    summary="Cross-entropy on the labels, with no teacher: how teachers are made, and what every distilled student is compared with.",
+    summary="Cross-entropy on the labels, or on the next token, with no teacher: how teachers are made, and what every distilled student is compared with.",
     paper="arXiv:1512.00567",
     settings=Settings,
-    student=Needs("classifier", trained_weights=False),
+    student=Needs(("classifier", "causal-lm"), trained_weights=False),
     data_parallel=True,
     presets={
         "small": Preset("AdamW at 0.01 for 60 epochs with a cosine: the student of the digits protocol."),

@@ -64,6 +64,18 @@ def check(spec: "RunSpec") -> list[Problem]:
                 f"mse_logits compares logits, and {teachers} teachers have only probabilities in common; choose another, or one teacher.",
             )
         )
+    augmented = [name for name in ("augment_shift", "augment_noise") if spec.task_options.get(name)]
+    if spec.settings["cache_targets"] and augmented:
+        problems.append(
+            Problem(
+                "settings.cache_targets",
+                f"must be false with task_options.{augmented[0]}: the student sees a new view of each row, and the teacher has to see the same.",
+            )
+        )
+    if spec.settings["cache_targets"] and spec.kind == "causal-lm":
+        problems.append(
+            Problem("settings.cache_targets", "must be off for a language model: a row of logits for each token of the text would be kept.")
+        )
     return problems
 
 
@@ -75,8 +87,8 @@ card = MethodCard(
     summary="The student matches the teacher's softened class probabilities and, with a smaller weight, the labels. Every other method is compared with it.",
     paper="arXiv:1503.02531",
     settings=Settings,
-    student=Needs("classifier", trained_weights=False),
-    teachers=Needs("classifier", at_least=1, at_most=None),
+    student=Needs(("classifier", "causal-lm"), trained_weights=False),
+    teachers=Needs(("classifier", "causal-lm"), at_least=1, at_most=None),
     check=check,
     data_parallel=True,
     presets={

@@ -15,6 +15,7 @@ from engine.losses.precision import full_precision
 from engine.losses.spread import mean_logit_std
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.vanilla_kd.card import Settings, card
+from engine.models.committee import Committee
 
 DIAGNOSTIC_ROWS = 256
 
@@ -29,7 +30,8 @@ def distillation_loss(
 ) -> Tensor:
     """The teacher's term per example: T² · D(p, q) with p = Σ_k w_k softmax(z_t^k / T) and q = softmax(z_s / T).
 
-    student_logits (batch, classes), teacher_logits one such tensor per teacher → (batch,), in nats. Two divergences are means over the
+    student_logits (batch, classes), teacher_logits one such tensor per teacher → (batch,), in nats; the
+    same of (batch, length, vocabulary) token by token → (batch, length). Two divergences are means over the
     classes and have no T²: `mse_logits`, of raw logits with neither T nor centering, and `mse_probs`, of q and p.
     """
     if divergence == "mse_logits":
@@ -40,19 +42,6 @@ def distillation_loss(
     if divergence == "mse_probs":
         return (q.exp() - p.exp()).square().mean(dim=-1)
     return temperature**2 * divergences.BY_NAME[divergence](teacher_log_probs=p, student_log_probs=q)
-
-
-class Committee(nn.Module):
-    """Several classifiers as one, whose probabilities are the weighted average of theirs."""
-
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float] = ()) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-        self.weights = list(weights)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(batch, …) → log-probabilities (batch, classes), which are logits as well."""
-        return divergences.averaged_log_probs([member(inputs) for member in self.members], 1.0, self.weights)
 
 
 class VanillaKD(Method):
@@ -95,7 +84,9 @@ class VanillaKD(Method):
         return torch.stack([torch.cat([full_precision(teacher(piece)) for piece in pieces]) for teacher in self.teachers])
 
     def reference(self) -> nn.Module | None:
-        """What the student is to match: the teacher, or the average of several."""
+        """What the student is to match: the teacher, or the average of several; an average of language models writes no text."""
+        if len(self.teachers) > 1 and self.task.card.kind == "causal-lm":
+            return None
         return self.teachers[0] if len(self.teachers) == 1 else Committee(self.teachers, self.settings.teacher_weights).eval()
 
     def diagnostics(self) -> Diagnostics:

@@ -18,6 +18,7 @@ card = TaskCard(
     title="MNIST 28×28",
     summary="5,000 real MNIST digits, 500 of each class, cut into 3,500 for training, 500 for validation and 1,000 for the test.",
     kind="classifier",
+    also=("dataset",),
     options=Options,
     input_shape=(1, 28, 28),
     classes=10,
@@ -39,8 +40,20 @@ card = TaskCard(
         "cnn-narrow": Architecture(
             "narrow_cnn", {"channels": 1, "widths": [8, 16, 16], "grid": 2, "classes": 10}, "Three convolutions with 8, 16 and 16 channels."
         ),
+        "mlp-64": Architecture("mlp", {"inputs": 784, "hidden": [64], "classes": 10}, "One hidden layer of 64."),
+        "convnet": Architecture(
+            "convnet",
+            {"channels": 1, "width": 32, "depth": 3, "grid": 3, "classes": 10},
+            "Three blocks of convolution, instance norm and pooling with 32 channels; what data sets are distilled for.",
+        ),
+        "lenet": Architecture(
+            "lenet",
+            {"channels": 1, "widths": [6, 16], "hidden": [120, 84], "grid": 7, "classes": 10},
+            "A LeNet: two convolutions and three linear layers.",
+        ),
     },
     student="mlp-16",
+    students={"dataset": "convnet"},
     teacher="resnet-small",
     teacher_preset=Preset(
         "AdamW at 0.005 for 10 epochs, cross-entropy on all training rows.",

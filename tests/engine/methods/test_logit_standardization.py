@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import SpecError
+from engine.losses.reversal import reversed_gradient
 from engine.methods.logit_standardization import losses
 from engine.methods.logit_standardization.card import card, check
 from engine.methods.logit_standardization.method import LearnedTemperature, reversal, warm_up
@@ -228,7 +229,7 @@ def test_the_reversal_grows_as_half_a_cosine_over_its_epochs_counted_from_one():
 def test_a_reversed_gradient_keeps_the_value_to_the_bit_and_turns_the_direction_by_its_strength():
     theta = torch.tensor(0.3, requires_grad=True)
 
-    value = losses.reversed_gradient(theta * 5, 0.25)
+    value = reversed_gradient(theta * 5, 0.25)
     (2 * value).backward()
 
     assert torch.equal(value.detach(), (theta * 5).detach())
@@ -305,8 +306,7 @@ def test_diagnostics_show_one_row_before_and_after():
     with torch.no_grad():
         found = method.diagnostics()
 
-    table = found.tables["sample_logits"]
-    assert table["student"] == pytest.approx(student(split.inputs)[0].tolist())
-    assert table["teacher_standardized"] == pytest.approx(losses.standardized(teacher(split.inputs))[0].tolist())
+    assert found.tables["logits_raw"]["series"]["student"] == pytest.approx(student(split.inputs)[0].tolist())
+    assert found.tables["logits_standardized"]["series"]["teacher"] == pytest.approx(losses.standardized(teacher(split.inputs))[0].tolist())
     assert found.metrics["teacher_logit_std"] == pytest.approx(teacher(split.inputs).std(dim=1).mean().item())
     assert 0 < found.metrics["target_entropy"] < math.log(3)

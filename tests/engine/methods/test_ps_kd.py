@@ -192,10 +192,10 @@ def test_diagnostics_find_the_rows_whose_label_the_network_believes_least():
 
     found = method.diagnostics()
 
-    first = found.tables["likely_label_errors"]["rows"][0]
-    assert first == {"index": 7, "label": int(split.targets[7]), "probability": pytest.approx(0.1), "prediction": int(wrong)}
+    first = found.tables["likely_label_errors"]["cells"][0]
+    assert first == [7, None, int(split.targets[7]), int(wrong), pytest.approx(0.1)]
     assert found.metrics["own_label_probability"] == pytest.approx((11 * 0.9 + 0.1) / 12)
-    counts = found.tables["own_label_probability"]["counts"]
+    counts = found.tables["own_label_probability"]["counts"]["rows"]
     assert sum(counts) == 12 and counts[2] + counts[1] == 1
 
 
@@ -211,7 +211,7 @@ def test_without_a_bank_diagnostics_ask_the_weights_of_now_and_not_those_of_the_
 
     tables = method._around.save_table.__self__
     assert found.metrics["own_label_probability"] == pytest.approx(own.mean().item(), rel=1e-12)
-    assert found.tables["likely_label_errors"]["rows"][0]["probability"] == pytest.approx(own.min().item(), rel=1e-12)
+    assert found.tables["likely_label_errors"]["cells"][0][-1] == pytest.approx(own.min().item(), rel=1e-12)
     assert torch.allclose(torch.tensor(tables["target_bank"]["rows"], dtype=torch.float64), now, atol=1e-14)
 
 

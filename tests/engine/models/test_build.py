@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.models.build import Residual, build
+from engine.models.build import BUILDERS, build
+from engine.models.pictures import Residual
 
 
 def outputs(builder: str, config: dict, shape: tuple[int, ...]) -> torch.Tensor:
@@ -89,7 +90,7 @@ def test_the_weights_are_drawn_from_the_global_generator():
 @pytest.mark.parametrize(
     ("builder", "config", "sentence"),
     [
-        ("vgg", {}, "There is no architecture 'vgg'; this engine builds mlp, narrow_cnn, resnet."),
+        ("vgg", {}, f"There is no architecture 'vgg'; this engine builds {', '.join(BUILDERS)}."),
         (
             "mlp",
             {"inputs": 64, "hidden": [0], "classes": 10},

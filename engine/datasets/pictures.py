@@ -1,0 +1,96 @@
+"""What a distilled set looks like, as views: its pictures, their pixels, and the course of the outer loop."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from engine import views
+from engine.pictures import png
+
+SHOWN_CLASSES, SHOWN_EACH = 10, 3
+WIDTH = 2.5
+"""Pixels are shown, and counted as far, beyond so many standard deviations of the real ones."""
+BINS, POINTS = 25, 100
+
+
+def image_grid(forms: Mapping[str, Tensor], *, before: str, after: str, per_class: int, center: float, spread: float) -> views.View:
+    """Pictures of the set (rows, channels, height, width), sorted by class, a row of the grid for each form and for the difference of two.
+
+    Pixels are in the networks' space: mean − 2.5 std is black, mean + 2.5 std white; of a difference 0 is gray. At most 10 classes with 3
+    pictures each are shown.
+    """
+    count = len(forms[after])
+    shown = [row for row in range(count) if row // per_class < SHOWN_CLASSES and row % per_class < SHOWN_EACH]
+    half = WIDTH * spread
+    rows = {name: [png((images[row] - center + half) / (2 * half)) for row in shown] for name, images in forms.items()}
+    rows["difference"] = [png((forms[after][row] - forms[before][row] + half) / (2 * half)) for row in shown]
+    return views.images(
+        "Pictures of the set",
+        rows,
+        columns=[str(row // per_class) for row in shown],
+        note=f"Columns are classes. Black and white are the real pixels' mean ∓ {WIDTH:g} standard deviations; of the difference, gray is none.",
+    )
+
+
+def pixel_histogram(forms: Mapping[str, Tensor], *, center: float, spread: float) -> views.View:
+    """Pixels of each form between mean ± 5 standard deviations of the real ones; what lies beyond is in the outer bins."""
+    low, high = center - 2 * WIDTH * spread, center + 2 * WIDTH * spread
+    counts = {name: images.detach().float().cpu().clamp(low, high).histc(BINS, low, high).int().tolist() for name, images in forms.items()}
+    return views.histogram("Pixels of the set", torch.linspace(low, high, BINS + 1).tolist(), counts, x="standardized pixel")
+
+
+def loss_by_start(losses: Tensor, starts: Tensor) -> views.View:
+    """The outer loss over iterations, losses (iterations,), a curve for each start epoch of starts (iterations,): means over windows."""
+    window = max(1, -(-len(losses) // BINS))
+    series: dict[str, tuple[Sequence[float], Sequence[views.Number]]] = {}
+    for start in sorted(set(starts.tolist())):
+        xs, ys = [], []
+        for first in range(0, len(losses), window):
+            piece = losses[first : first + window][starts[first : first + window] == start]
+            if len(piece):
+                xs.append(first + 1)
+                ys.append(float(piece.mean()))
+        series[f"from epoch {start}"] = (xs, ys)
+    note = f"Means over windows of {window} iterations. 1 is a network that did not come closer to the expert."
+    return views.lines("Outer loss by start epoch", series, x="iteration", y="normalized distance", levels={"no gain": 1.0}, note=note)
+
+
+def starts_drawn(starts: Tensor, *, max_start: int) -> views.View:
+    """How often each start epoch was drawn, starts (iterations,)."""
+    counts = starts.bincount(minlength=max_start).tolist()
+    return views.bars("Start epochs", [str(start) for start in range(max_start)], {"iterations": counts}, x="start epoch", y="iterations")
+
+
+def over_iterations(title: str, values: Tensor, *, y: str, levels: Mapping[str, float] | None = None) -> views.View:
+    """A curve in at most 100 points, values (iterations,)."""
+    kept = torch.linspace(0, len(values) - 1, min(POINTS, len(values))).round().long()
+    return views.lines(title, {y: ((kept + 1).tolist(), values.cpu()[kept].tolist())}, x="iteration", y=y, levels=levels)
+
+
+def error_curve(errors: Sequence[float], *, epochs: int) -> views.View:
+    """The accumulated trajectory error after each `epochs` epochs of the held-out expert."""
+    xs = [epochs * (at + 1) for at in range(len(errors))]
+    return views.lines(
+        "Accumulated trajectory error",
+        {"trained on the set": (xs, list(errors))},
+        x="expert epoch",
+        y="squared distance / squared displacement",
+        levels={"no gain": 1.0},
+        note="Against an expert that took no part; the network began as it did.",
+    )
+
+
+def sharpness_table(measured: Tensor, *, epochs: Sequence[int], seeds: Sequence[int]) -> views.View:
+    """measured (experts, epochs, 3): loss, mean rise and largest rise."""
+    cells = [
+        [seed, epoch, *(float(number) for number in measured[at, place])]
+        for at, seed in enumerate(seeds)
+        for place, epoch in enumerate(epochs)
+    ]
+    return views.rows(
+        "Sharpness of the experts",
+        ("expert's seed", "epoch", "loss", "mean rise", "largest rise"),
+        cells,
+        note="Rise of the loss on all training rows along 20 random directions scaled by the weights, at a relative radius of 0.2.",
+    )

@@ -1,0 +1,179 @@
+"""Generalized knowledge distillation: Agarwal et al. (2024), arXiv:2306.13649, section 3; the masks and reductions are TRL's.
+
+Sequences come from the student itself with probability λ, else from the text or the teacher. On each of their tokens the student is drawn to
+the teacher by a divergence D_β. Nothing is differentiated through the sampling.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from engine.errors import SpecError
+from engine.losses.divergences import entropy, softened_log_probs
+from engine.losses.tokens import completion_logits, divergence_of_log_probs, reduce_tokens
+from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.methods.gkd.card import Settings, card
+from engine.models.language import CausalLM
+from engine.rollout.generate import evaluating, generate
+from engine.rollout.record import SOURCES, RolloutBatch, Source, completion_mask_of, new_batch
+from engine.seeds import derived_seed
+from engine.tasks.language import LanguageTask
+
+COLLAPSED = 0.5  # of the entropy at the start
+DIVISOR = "divisor"
+
+
+class Gkd(Method):
+    card = card
+    settings: Settings
+    task: LanguageTask
+
+    def build(self) -> None:
+        self.check_context()
+        self.optimizer = self.make_optimizer(self.student)
+        # Rows so far by who wrote them, and the mean entropy of each step: read at the end, so that no step waits for a GPU.
+        self.written = torch.zeros(len(SOURCES), device=self.device)
+        self.entropies = torch.zeros(self.budget.steps, device=self.device)
+        self.seconds = {"sampling": 0.0, "learning": 0.0}
+
+    def phases(self) -> Iterator[Phase]:
+        yield Phase("distill", self.step, self.budget.steps, data=self.rollouts, end=self.tell)
+
+    # Rollouts
+
+    def rollouts(self, step: int, generator: torch.Generator) -> Batch:
+        """The step's sequences: prompts from random places of the text with completions by the student, the teacher, or the text itself.
+
+        Prompts, coins and samples are drawn from seeds of the step alone: whether one is drawn changes none of the others.
+        """
+        started = time.perf_counter()
+        found = self.task.continuations(
+            self.settings.batch_size, prompt_tokens=self.settings.prompt_tokens, completion_tokens=self.settings.max_new_tokens
+        )(step, generator)
+        # On the CPU, so that choosing the branch does not wait for a GPU.
+        coins = torch.rand(len(found), generator=torch.Generator().manual_seed(derived_seed(generator.initial_seed(), "coin")))
+        if self.settings.coin == "batch":
+            coins = coins[:1].expand(len(found))
+        own = coins < self.settings.on_policy_share
+        parts = [self.sampled(found, own, "student", generator)] if own.any() else []
+        if not own.all():
+            parts.append(self.sampled(found, ~own, "teacher", generator) if self.settings.seq_kd else self.read(found, ~own))
+        rollout = RolloutBatch.joined(parts)
+
+        divisor = {"batchmean": rollout.tokens, "sum": torch.ones_like(rollout.tokens), "mean": rollout.tokens * self.vocabulary}
+        # Each row's part of what the sum over all tokens is divided by: a piece of the batch then has the same gradient as within the whole.
+        share = divisor[self.settings.reduction].clamp(min=1) / len(rollout)
+        tensors = rollout.to_tensors() | {DIVISOR: share.expand(len(rollout))}
+        self.seconds["sampling"] += time.perf_counter() - started
+        return Batch(tensors, None, torch.arange(len(rollout), device=self.device))
+
+    def sampled(self, found: Batch, rows: Tensor, source: Source, generator: torch.Generator) -> RolloutBatch:
+        """`num_generations` completions of each prompt in `rows` (batch,), by one of the two models."""
+        writer = self.policy if source == "student" else self.scorer
+        prompts = found.inputs[rows.to(self.device)].repeat_interleave(self.settings.num_generations, dim=0)
+        sampling = self.task.sampling(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.sampling_temperature)
+        return generate(
+            writer, prompts, torch.ones_like(prompts), sampling, generator, source=source, policy_version=self.position.phase_step
+        )
+
+    def read(self, found: Batch, rows: Tensor) -> RolloutBatch:
+        """The text as it goes on after the prompts in `rows` (batch,)."""
+        prompts, completions = found.inputs[rows.to(self.device)], found.targets[rows.to(self.device)]
+        return new_batch(
+            prompt_ids=prompts,
+            prompt_mask=torch.ones_like(prompts),
+            completion_ids=completions,
+            completion_mask=completion_mask_of(completions, self.task.vocabulary.eos_id),
+            source="data",
+        )
+
+    # Learning
+
+    def step(self, batch: Batch) -> Logs:
+        started = time.perf_counter()
+        tensors = dict(batch.inputs)
+        divisor = tensors.pop(DIVISOR).sum()
+        rollout = RolloutBatch.from_tensors(tensors)
+        student_log_probs = self.student_log_probs(rollout)
+        distance = divergence_of_log_probs(
+            student_log_probs=student_log_probs, teacher_log_probs=self.teacher_log_probs(rollout), beta=self.settings.beta
+        )
+        loss = reduce_tokens(distance, rollout.completion_mask, "sum") / divisor
+        if self.settings.scale_by_temperature:
+            loss = loss * self.settings.temperature**2
+
+        self.update(self.optimizer, loss)
+        doubt = reduce_tokens(entropy(student_log_probs.detach()), rollout.completion_mask)
+        return self.noted(loss, doubt, rollout, started)
+
+    def student_log_probs(self, rollout: RolloutBatch) -> Tensor:
+        """(B, C, V) at the loss's temperature, with a graph."""
+        with evaluating(self.student) if self.settings.disable_dropout else nullcontext():
+            return self.log_probs(self.policy, rollout)
+
+    @torch.no_grad()
+    def teacher_log_probs(self, rollout: RolloutBatch) -> Tensor:
+        """(B, C, V) at the loss's temperature, of the very same tokens."""
+        return self.log_probs(self.scorer, rollout)
+
+    def log_probs(self, model: CausalLM, rollout: RolloutBatch) -> Tensor:
+        width = rollout.completion_width
+        logits = model(rollout.ids, rollout.mask, keep=width + 1)
+        return softened_log_probs(completion_logits(logits, width), self.settings.temperature)
+
+    def noted(self, loss: Tensor, doubt: Tensor, rollout: RolloutBatch, started: float) -> Logs:
+        """The step's terms, after what the end of the run tells is kept."""
+        self.written += torch.bincount(rollout.source, minlength=len(SOURCES))
+        self.entropies[min(self.position.phase_step, len(self.entropies) - 1)] = doubt
+        self.seconds["learning"] += time.perf_counter() - started
+        own = (rollout.source == SOURCES.index("student")).float()
+        return {"loss": loss, "entropy": doubt, "completion_length": rollout.tokens / len(rollout), "on_policy": own.mean()}
+
+    # What is told
+
+    def diagnostics(self) -> Diagnostics:
+        """The share of the training sequences so far that the student wrote itself."""
+        rows = float(self.written.sum())
+        return Diagnostics({"on_policy_share": float(self.written[SOURCES.index("student")]) / rows if rows else None})
+
+    def tell(self) -> None:
+        """What should make a person look twice."""
+        sampling, learning = self.seconds["sampling"], self.seconds["learning"]
+        self.log(f"Sampling took {sampling:.1f} seconds, learning {learning:.1f}.")
+        tenth = max(1, len(self.entropies) // 10)
+        first, last = float(self.entropies[:tenth].mean()), float(self.entropies[-tenth:].mean())
+        if last < COLLAPSED * first:
+            self.log(f"The student's entropy fell from {first:.3f} to {last:.3f} nats; if the NLL rose, it has collapsed to a few phrases.")
+
+    # The two models
+
+    @property
+    def policy(self) -> CausalLM:
+        return cast(CausalLM, self.student)
+
+    @property
+    def scorer(self) -> CausalLM:
+        return cast(CausalLM, self.teacher)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.policy.vocabulary
+
+    def check_context(self) -> None:
+        """Refuses completions that one of the models can't read, and models that do not share a vocabulary."""
+        longest = self.settings.prompt_tokens + self.settings.max_new_tokens
+        for name, model in (("student", self.policy), ("teacher", self.scorer)):
+            if longest > model.positions:
+                raise SpecError.at(
+                    "settings.max_new_tokens",
+                    f"must fit the {name}'s context of {model.positions} tokens together with a prompt of {self.settings.prompt_tokens}; "
+                    f"got {self.settings.max_new_tokens}.",
+                )
+        if self.scorer.vocabulary != self.vocabulary:
+            raise SpecError.at(
+                "teachers.0", f"must have the student's vocabulary of {self.vocabulary} words; got {self.scorer.vocabulary}."
+            )

@@ -1,0 +1,148 @@
+"""A language model behind an OpenAI-compatible service, as planner and as writer of rules. Whatever goes wrong, the script's result is taken.
+
+The service's host must be named in STILLHOUSE_PLANNER_HOSTS, and only such a host is sent the key in STILLHOUSE_PLANNER_KEY: the address is a
+person's setting, and the key is the operator's.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import Field, ValidationError
+
+from engine.cards import StrictModel
+from engine.errors import SpecError
+from engine.models.knowledge import Guardrail, KnowledgeBase, Skill
+from engine.worlds.planner import Situation
+
+PLAN = (
+    "You play a crafting game. Choose the next action for the goal. Answer with one JSON object, "
+    '{"action": "<one of the allowed actions>", "reason": "<one sentence>"}, and nothing else.'
+)
+WRITE = (
+    "You distill rules from an agent's attempts. You are given a rule as a JSON object and attempts behind it. Answer with the same JSON object and "
+    "nothing else; you may take away incidental entries of preconditions or trigger, add none, and write a better remedy."
+)
+LONGEST_REMEDY = 300
+
+
+Rule = TypeVar("Rule", Skill, Guardrail)
+
+
+class Reply(StrictModel):
+    """What a planner's answer must be."""
+
+    action: str = Field(max_length=100)
+    reason: str = Field("", max_length=2000)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One service and one of its models."""
+
+    url: str
+    model: str
+    timeout: float
+
+    def check_host(self) -> None:
+        """Raises SpecError where the operator did not allow the host."""
+        allowed = [host.strip() for host in os.environ.get("STILLHOUSE_PLANNER_HOSTS", "").split(",") if host.strip()]
+        host = urlsplit(self.url).netloc
+        if host not in allowed:
+            raise SpecError.at(
+                "settings.endpoint_url", f"the worker may ask {', '.join(allowed) or 'no host'} (STILLHOUSE_PLANNER_HOSTS); got {host!r}."
+            )
+
+    def connect(self) -> httpx.Client:
+        """A client for some questions, to be closed."""
+        key = os.environ.get("STILLHOUSE_PLANNER_KEY", "")
+        return httpx.Client(headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=self.timeout, follow_redirects=False)
+
+    def ask(self, client: httpx.Client, *, instructions: str, question: str) -> str | None:
+        """The text of the model's answer, or None where none came in time."""
+        messages = [{"role": "system", "content": instructions}, {"role": "user", "content": question}]
+        body = {"model": self.model, "messages": messages, "temperature": 0}
+        try:
+            answer = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
+            answer.raise_for_status()
+            return str(answer.json()["choices"][0]["message"]["content"])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, IndexError, TypeError):
+            return None
+
+    def rewrite(self, client: httpx.Client, rule: Rule, attempts: list[str]) -> Rule:
+        """The rule as the model words it, which is one of the same schema for the same action; else the rule as it is.
+
+        Conditions may be taken away, never all and none added, so that what a distilled rule promises stays true.
+        """
+        question = "\n".join([rule.model_dump_json(), "Attempts:", *(f"- {line}" for line in attempts)])
+        text = self.ask(client, instructions=WRITE, question=question)
+        try:
+            draft = type(rule).model_validate_json(text or "")
+        except ValidationError:
+            return rule
+        return worded(rule, draft)
+
+
+def worded(rule: Rule, draft: Rule) -> Rule:
+    """`rule` with the conditions that `draft` keeps of it, and its remedy; `rule` itself where the draft is of something else."""
+    if isinstance(rule, Skill):
+        kept = [atom for atom in rule.preconditions if atom in draft.preconditions]
+        usable = draft.action == rule.action and kept and set(draft.preconditions) <= set(rule.preconditions)
+        return rule.model_copy(update={"preconditions": kept}) if usable else rule
+    kept = [atom for atom in rule.trigger if atom in draft.trigger]
+    same = (draft.action, draft.cause) == (rule.action, rule.cause) and set(draft.trigger) <= set(rule.trigger)
+    usable = same and kept and len(draft.remedy) <= LONGEST_REMEDY
+    return rule.model_copy(update={"trigger": kept, "remedy": draft.remedy}) if usable else rule
+
+
+def still(rule: Rule, draft: Rule) -> Rule:
+    """An earlier draft without the conditions that the rule has lost since."""
+    if isinstance(rule, Skill):
+        return draft.model_copy(update={"preconditions": [atom for atom in draft.preconditions if atom in rule.preconditions]})
+    return draft.model_copy(update={"trigger": [atom for atom in draft.trigger if atom in rule.trigger]})
+
+
+def question_of(situation: Situation, knowledge: KnowledgeBase, recalled: list[str]) -> str:
+    """The situation with what is known that bears on it, as text."""
+    held = ", ".join(f"{count} {item}" for item, count in situation.state.inventory.items()) or "nothing"
+    skills = [f"- {skill.action} succeeds with {_needs(skill)}" for skill in knowledge.records.skills]
+    rules = [f"- not {rule.action} where {' '.join(rule.trigger[:8])}: {rule.cause}. {rule.remedy}" for rule in knowledge.active]
+    parts = [
+        f"Goal: hold 1 {situation.goal}.",
+        f"You hold {held}; lava is {'near' if situation.state.lava else 'not near'}.",
+        f"Allowed actions: {', '.join(situation.allowed)}.",
+        f"A simple planner proposes {situation.proposal}, which failed {situation.failures} times in a row.",
+        *(["Skills:", *skills] if skills else []),
+        *(["Guardrails:", *rules] if rules else []),
+        *(["Earlier attempts:", *(f"- {line}" for line in recalled)] if recalled else []),
+    ]
+    return "\n".join(parts)
+
+
+def _needs(skill: Skill) -> str:
+    """The preconditions that say how much there must be, or where."""
+    return " ".join(atom for atom in skill.preconditions if "<" not in atom) or "nothing"
+
+
+def adviser(
+    endpoint: Endpoint,
+    client: httpx.Client,
+    knowledge: KnowledgeBase,
+    recall: Callable[[Situation], list[str]],
+    heard: Callable[[bool], None],
+) -> Callable[[Situation], str | None]:
+    """What a planner asks before each action. `heard` is told whether an answer could be used."""
+
+    def advise(situation: Situation) -> str | None:
+        text = endpoint.ask(client, instructions=PLAN, question=question_of(situation, knowledge, recall(situation)))
+        try:
+            action = Reply.model_validate_json(text or "").action
+        except ValidationError:
+            action = ""
+        heard(action in situation.allowed)
+        return action
+
+    return advise

@@ -1,0 +1,115 @@
+"""Sampling completions, many at once, with a cache of what the model made of the tokens before.
+
+One prefill of the left-padded prompts, then one token a row and step. Positions count real tokens, so padding shifts nothing. Anything with
+`decode` and `new_cache` of `engine.models.language.CausalLM` samples here, whatever its cache holds.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.losses.precision import full_precision
+from engine.rollout.record import RolloutBatch, Source, new_batch
+
+ASK_EVERY = 8  # tokens between two looks at whether all rows are finished: each look makes a GPU wait
+
+
+class Decoder(Protocol):
+    """What is sampled from."""
+
+    def decode(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
+        """Logits (batch, vocabulary) after the last of the new tokens ids (batch, new); mask (batch, all tokens so far)."""
+
+    def new_cache(self) -> Any:
+        """An empty cache."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The modules whose mode is set."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn. `eos_id` ends one, `pad_id` fills what is after it; without `eos_id` all have `max_new_tokens` tokens.
+
+    `temperature` > 0 divides the logits; all tokens may be drawn. `greedy` takes the most probable token and draws nothing.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    eos_id: int | None = None
+    pad_id: int = 0
+    greedy: bool = False
+
+
+@torch.no_grad()
+def generate(
+    model: Decoder,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    sampling: Sampling,
+    generator: torch.Generator | None,
+    *,
+    source: Source = "student",
+    policy_version: int = 0,
+    log_probs: bool = False,
+) -> RolloutBatch:
+    """One completion for each row of prompt_ids (B, P) with prompt_mask (B, P), both int64 and padded on the left.
+
+    Runs in eval mode; the model is left in the modes it came in. `generator` is on the prompts' device, and the only source of chance.
+    With `log_probs` the batch has `behavior_log_probs`. C is the length of the longest completion, at most `max_new_tokens`.
+    """
+    rows, width = prompt_ids.shape
+    mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, sampling.max_new_tokens)], dim=1)
+    finished = torch.zeros(rows, dtype=torch.bool, device=prompt_ids.device)
+    drawn, chances = [], []
+    with evaluating(model):
+        cache, new = model.new_cache(), prompt_ids
+        for length in range(width, width + sampling.max_new_tokens):
+            log_p = (full_precision(model.decode(new, mask[:, :length], cache)) / sampling.temperature).log_softmax(dim=-1)
+            token = log_p.argmax(dim=-1) if sampling.greedy else torch.multinomial(log_p.exp(), 1, generator=generator).squeeze(1)
+            if log_probs:
+                chances.append(log_p.gather(1, token[:, None]).squeeze(1).masked_fill(finished, 0.0))
+            token = token.masked_fill(finished, sampling.pad_id)
+            mask[:, length] = (~finished).to(mask.dtype)
+            drawn.append(token)
+            if sampling.eos_id is not None:
+                finished = finished | (token == sampling.eos_id)
+                if len(drawn) % ASK_EVERY == 0 and bool(finished.all()):
+                    break
+            new = token[:, None]
+    completion_mask = mask[:, width : width + len(drawn)]
+    longest = len(drawn) if sampling.eos_id is None else int(completion_mask.sum(dim=1).max())
+    batch = new_batch(
+        prompt_ids=prompt_ids,
+        prompt_mask=prompt_mask,
+        completion_ids=torch.stack(drawn, dim=1)[:, :longest],
+        completion_mask=completion_mask[:, :longest],
+        source=source,
+        policy_version=policy_version,
+    )
+    return replace(batch, behavior_log_probs=torch.stack(chances, dim=1)[:, :longest]) if log_probs else batch
+
+
+def left_padded(prompts: Sequence[Tensor], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Prompts (length,) int64 of any lengths ≥ 1 → ids and mask (B, longest), padded on the left."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.stack([torch.cat([prompt.new_full((longest - len(prompt),), pad_id), prompt]) for prompt in prompts])
+    mask = torch.stack([torch.cat([prompt.new_zeros(longest - len(prompt)), torch.ones_like(prompt)]) for prompt in prompts])
+    return ids, mask
+
+
+@contextmanager
+def evaluating(model: Decoder | nn.Module) -> Iterator[None]:
+    """Eval mode inside: no dropout. Afterwards each module has the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
