@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine import catalog
 from engine.cli import main
 from engine.export import load_model
 
@@ -80,7 +81,7 @@ def test_a_run_that_fails_exits_1_with_its_reason(tmp_path: Path, capsys: pytest
         (["run", "{folder}/bad.json"], "settings.learning_rate: must be greater than 0; got -1."),
         (
             ["evidence", "alchemy"],
-            "method: there is no method 'alchemy'; choose one of logit-standardization, ps-kd, supervised, vanilla-kd.",
+            f"method: there is no method 'alchemy'; choose one of {', '.join(catalog.methods())}.",
         ),
         (["evidence", "vanilla-kd", "--seeds", "0"], "--seeds must be at least 1; got 0."),
     ],

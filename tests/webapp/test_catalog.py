@@ -38,7 +38,11 @@ def test_the_rows_have_what_a_form_is_drawn_from() -> None:
     assert (rate["type"], rate["default"], rate["exclusiveMinimum"]) == ("number", 0.01, 0)
     assert rate["description"].startswith("Step size")
     assert {"small", "paper", "tiny"} <= card["presets"].keys()
-    assert (card["teachers"]["at_least"], card["teachers"]["kinds"], card["baseline"]) == (1, ["classifier"], "supervised")
+    assert (card["teachers"]["at_least"], card["teachers"]["kinds"], card["baseline"]) == (
+        1,
+        ["classifier", "causal-lm"],
+        "supervised",
+    )
     assert {"mlp-16"} <= Task.objects.get(pk="digits").card["architectures"].keys()
 
 
