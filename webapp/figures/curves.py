@@ -11,6 +11,7 @@ from engine.cards import MetricCard
 from webapp.figures.figure import Better, Figure, axis_name, figure
 from webapp.figures.palette import COLORS, NEUTRAL
 
+LONGEST_BESIDE = 22
 MOST_OPEN = 4
 """Panels that are open at once, the loss among them; others are a click away."""
 
@@ -60,7 +61,7 @@ def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard], *, shown:
             panel = Panel(
                 name,
                 f"Validation: {title}",
-                axis_name(title, unit=card.unit if card else "", better=card.better if card else None),
+                _axis_name(title, card),
                 card.better if card else None,
             )
         elif before == "loss":
@@ -72,6 +73,14 @@ def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard], *, shown:
     for panel in panels.values():
         panel.shown = panel.id in order
     return sorted(panels.values(), key=lambda p: (order.get(p.id, len(order)), p.id))
+
+
+def _axis_name(title: str, card: MetricCard | None) -> str:
+    """A long name stands above the panel alone: beside a small panel it would run over."""
+    unit, better = (card.unit, card.better) if card else ("", None)
+    if len(title) <= LONGEST_BESIDE:
+        return axis_name(title, unit=unit, better=better)
+    return axis_name(unit or "value", better=better)
 
 
 def drawable(values: NDArray[np.float64]) -> list[float | None]:

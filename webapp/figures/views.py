@@ -61,7 +61,7 @@ def _lines(view: Mapping[str, Any], color: str) -> Figure:
             }
         )
     axes = {axis: {"type": "log"} for axis, log in (("xaxis", view.get("log_x")), ("yaxis", view.get("log_y"))) if log}
-    return figure(data, title=_title(view), x=view["x"], y=view["y"], hovermode="x unified", **axes)
+    return figure(data, title=str(view["title"]), x=view["x"], y=view["y"], hovermode="x unified", **axes)
 
 
 def _bars(view: Mapping[str, Any], color: str) -> Figure:
@@ -77,7 +77,7 @@ def _bars(view: Mapping[str, Any], color: str) -> Figure:
         }
         for name, values in view["series"].items()
     ]
-    return figure(data, title=_title(view), x=view["x"], y=view["y"], xaxis={"type": "category"}, barmode="group")
+    return figure(data, title=str(view["title"]), x=view["x"], y=view["y"], xaxis={"type": "category"}, barmode="group")
 
 
 def _histogram(view: Mapping[str, Any], color: str) -> Figure:
@@ -100,7 +100,7 @@ def _histogram(view: Mapping[str, Any], color: str) -> Figure:
     y = view["y"] + (" (log scale)" if view.get("log_y") else "")
     edges = {"range": [view["edges"][0], view["edges"][-1]]}
     return figure(
-        data, title=_title(view), x=view["x"], y=y, xaxis=edges, yaxis={"type": "log"} if view.get("log_y") else {}, barmode="overlay"
+        data, title=str(view["title"]), x=view["x"], y=y, xaxis=edges, yaxis={"type": "log"} if view.get("log_y") else {}, barmode="overlay"
     )
 
 
@@ -119,7 +119,7 @@ def _scatter(view: Mapping[str, Any], color: str) -> Figure:
         for name, group in view["groups"].items()
     ]
     square = {"scaleanchor": "x"} if view.get("square") else {}
-    return figure(data, title=_title(view), x=view["x"], y=view["y"], yaxis=square)
+    return figure(data, title=str(view["title"]), x=view["x"], y=view["y"], yaxis=square)
 
 
 def _heatmap(view: Mapping[str, Any], color: str) -> Figure:
@@ -131,11 +131,7 @@ def _heatmap(view: Mapping[str, Any], color: str) -> Figure:
         "colorscale": "Viridis",
         "hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>",
     }
-    return figure([cells], title=_title(view), x=view["x"], y=view["y"], xaxis={"type": "category"}, yaxis={"type": "category"})
-
-
-def _title(view: Mapping[str, Any]) -> str:
-    return f"{view['title']} ({view['note']})" if view.get("note") else str(view["title"])
+    return figure([cells], title=str(view["title"]), x=view["x"], y=view["y"], xaxis={"type": "category"}, yaxis={"type": "category"})
 
 
 _DRAWN: dict[str, Callable[[Mapping[str, Any], str], Figure]] = {
