@@ -53,7 +53,11 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 def run_async(coroutine: Awaitable[Any]) -> Any:
     async def whole() -> Any:
-        return await coroutine
+        try:
+            return await coroutine
+        finally:
+            # An asynchronous client asks the database in one thread that outlives it. What is left open there is found much later.
+            await sync_to_async(connections.close_all)()
 
     try:
         return asyncio.run(whole())

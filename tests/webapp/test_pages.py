@@ -1,6 +1,7 @@
 """Who may see which page, and what every page has."""
 
 import re
+from typing import Any
 
 import pytest
 from django.test import Client, RequestFactory
@@ -79,6 +80,16 @@ def test_what_is_not_there_is_said_in_a_sentence_on_a_page_of_ours(project: Proj
     assert missing.status_code == mistyped.status_code == 404
     assert "There is no such run, or it is not in a project of yours." in text_of(missing)
     assert "It may be mistyped" in text_of(mistyped) and "All projects" in text_of(mistyped)
+
+
+def test_a_page_that_is_not_there_asks_the_database_nothing(viewer: User, django_assert_num_queries: Any) -> None:
+    """It is made in a thread that gives no connection back, and also where the database is what is away."""
+    client = as_(viewer)
+
+    with django_assert_num_queries(0):
+        answer = client.get("/no/such/page/")
+
+    assert answer.status_code == 404
 
 
 def test_a_page_for_another_role_says_which(project: Project, viewer: User) -> None:
