@@ -78,7 +78,7 @@ def load_model(folder: Path, *, card: TaskCard | None = None, foreign: bool = Fa
         raise ModelError(f"The model at {folder} can't be built from {meta['builder']!r:.80} with its config: {error}") from None
     try:
         if RECORDS in meta:
-            model.set_extra_state(_records(folder))
+            model.set_extra_state(_records(folder, meta[RECORDS]))
         missing, unexpected = model.load_state_dict(_with_tied(model, load_file(tensors)), strict=False)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"The model at {folder} is damaged: model.safetensors can't be read ({error}).") from None
@@ -121,11 +121,10 @@ def _has_records(model: nn.Module) -> bool:
     return type(model).get_extra_state is not nn.Module.get_extra_state
 
 
-def _records(folder: Path) -> Any:
-    path = folder / "records.json"
+def _records(folder: Path, sha256: str) -> Any:
     try:
-        meta_sha256, text = read_meta(folder)[RECORDS], path.read_bytes()
-        if hashlib.sha256(text).hexdigest() != meta_sha256:
+        text = (folder / "records.json").read_bytes()
+        if hashlib.sha256(text).hexdigest() != sha256:
             raise ValueError
         return json.loads(text)
     except (OSError, ValueError):

@@ -10,15 +10,16 @@ A resumed run does exactly what the uninterrupted one would have done from there
 import dataclasses
 import json
 import logging
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from engine import checkpoint, export, seeds, state
 from engine.assembly import Assembly, assemble
@@ -128,13 +129,18 @@ class _Tables:
     def bring(self, names: list[str], earlier: Path) -> None:
         """What the run left before it was interrupted, in another folder perhaps, is left here too."""
         for name in names:
+            kind: Literal["table", "tensors"] = "tensors" if name.endswith(".safetensors") else "table"
+            name = name.removesuffix(".safetensors")
+            path = self._path(kind, name)
+            source = earlier / path.relative_to(self._workdir)
             try:
-                if name.endswith(".safetensors"):
-                    with safe_open(earlier / "tensors" / name, framework="pt") as file:
-                        meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-                    self.tensors(name.removesuffix(".safetensors"), load_file(earlier / "tensors" / name), meta)
-                else:
-                    self(name, json.loads((earlier / "tables" / f"{name}.json").read_text(encoding="utf-8")))
+                facts = _facts_of(source) if kind == "tensors" else {}
+                if kind == "table":
+                    json.loads(source.read_text(encoding="utf-8"))
+                if leads():
+                    if source.resolve() != path.resolve():
+                        shutil.copyfile(source, path)
+                    self._tell(kind, name, path, facts)
             except (OSError, ValueError, SafetensorError) as error:
                 raise CheckpointError(f"The artifact {name} that the run left in {earlier} can't be read: {error}.") from None
 
@@ -142,28 +148,38 @@ class _Tables:
         """Writes one and tells it. NaN and infinity are refused: they are not JSON."""
         if not leads():
             return
-        path = self._path("tables", name, ".json")
+        path = self._path("table", name)
         path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-        self.names = sorted({*self.names, name})
-        self._emit(Artifact(name, "table", f"tables/{name}.json", path.stat().st_size, export.file_sha256(path)))
+        self._tell("table", name, path, {})
 
     def tensors(self, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
         """Writes tensors by name with JSON facts about them, and tells it."""
         if not leads():
             return
-        path, file = self._path("tensors", name, ".safetensors"), f"{name}.safetensors"
+        path = self._path("tensors", name)
         facts = {"shapes": {key: list(tensor.shape) for key, tensor in tensors.items()}, **meta}
         save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path, {"meta": json.dumps(facts, allow_nan=False)}
         )
-        self.names = sorted({*self.names, file})
-        self._emit(Artifact(name, "tensors", f"tensors/{file}", path.stat().st_size, export.file_sha256(path), facts))
+        self._tell("tensors", name, path, facts)
 
-    def _path(self, folder: str, name: str, suffix: str) -> Path:
+    def _path(self, kind: Literal["table", "tensors"], name: str) -> Path:
         assert name.replace("-", "").replace("_", "").isalnum(), f"an artifact's name has letters, digits, - and _; got {name!r}"
-        path = self._workdir / folder / f"{name}{suffix}"
+        path = self._workdir / (f"tables/{name}.json" if kind == "table" else f"tensors/{name}.safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _tell(self, kind: Literal["table", "tensors"], name: str, path: Path, facts: dict[str, Any]) -> None:
+        self.names = sorted({*self.names, name if kind == "table" else path.name})
+        file = path.relative_to(self._workdir).as_posix()
+        self._emit(Artifact(name, kind, file, path.stat().st_size, export.file_sha256(path), facts))
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
+    """What was written beside the tensors of a file, from its head alone."""
+    with safe_open(path, framework="pt") as file:
+        facts: dict[str, Any] = json.loads((file.metadata() or {}).get("meta", "{}"))
+    return facts
 
 
 class _Run:

@@ -1,25 +1,23 @@
 """What a person chooses when a denoiser is distilled into a generator of one or few steps by matching distributions."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, OptimizerSettings, Preset
+from engine.cards import MethodCard, Needs, Preset
 from engine.diffusion.levels import level_problem
+from engine.diffusion.settings import MatchingSettings
 from engine.errors import Problem
 
 if TYPE_CHECKING:
     from engine.spec import RunSpec
 
 
-class Settings(OptimizerSettings):
+class Settings(MatchingSettings):
     levels: list[float] = Field(
         [20.0],
         max_length=64,
         description="Noise levels σ of the generator, descending, one a step; the first is the one that sampling begins from.",
-    )
-    start: Literal["teacher", "student"] = Field(
-        "teacher", description="Whose weights the generator begins with: the teacher's, or its own, to go on from an earlier run."
     )
     guidance: float = Field(
         1.0,
@@ -27,8 +25,6 @@ class Settings(OptimizerSettings):
         le=100,
         description="Weight of classifier-free guidance on the teacher; 1 is its conditional prediction. The fake is never guided.",
     )
-    fake_updates: int = Field(2, ge=1, le=100, description="Steps of the fake denoiser after each step of the generator.")
-    batch_size: int = Field(64, ge=1, le=65536, description="Samples in one turn of the generator, and in each of the fake's.")
     level_low: float = Field(
         0.02,
         ge=0,
@@ -46,24 +42,6 @@ class Settings(OptimizerSettings):
         ge=0,
         le=1,
         description="Added to the mean error of the teacher, by which each sample's direction is divided; 0 sets what is not finite to 0.",
-    )
-    gan_weight: float = Field(
-        0.0,
-        ge=0,
-        le=1000,
-        description="Weight of the adversarial loss in the generator's; 0 trains no discriminator and needs no real examples.",
-    )
-    critic_weight: float = Field(
-        0.01, gt=0, le=1000, description="Weight of the discriminator's loss beside the fake's. With a gan_weight only."
-    )
-    fake_learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size of the fake denoiser and the discriminator.")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of both networks.")
-    learning_rate: float = Field(3e-4, gt=0, le=100, description="Step size of the generator at the start of the schedule.")
-    schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="Course of both learning rates over the budget."
-    )
-    gradient_clip: float | None = Field(
-        10.0, gt=0, description="Largest norm of each network's gradient over all its parameters; empty for no clipping."
     )
 
 

@@ -46,6 +46,17 @@ def gpt2(seed: int, *, width: int = 8, layers: int = 1) -> CausalLM:
     return model
 
 
+def network(seed: int) -> CausalLM:
+    """A GPT-2 in float64 for the characters of stdlib-text."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        found = build("gpt2", {"vocabulary": Letters.card.classes, "width": 8, "layers": 1, "heads": 2, "positions": 64}).double()
+        for parameter in found.parameters():
+            parameter.data *= 6
+    assert isinstance(found, CausalLM)
+    return found
+
+
 def table(seed: int, vocabulary: int = 5) -> CausalLM:
     """A bigram table of random logits in float64."""
     model = build("bigram", {"vocabulary": vocabulary, "positions": 64}).double()

@@ -14,25 +14,15 @@ from engine.errors import SpecError
 from engine.method import Batch, Length, MicroBatch, Position, Surroundings
 from engine.methods.gkd import method as gkd
 from engine.methods.gkd.method import DIVISOR, Gkd
-from engine.models.build import build
 from engine.models.language import CausalLM
 from engine.rollout.record import SOURCES, RolloutBatch
 from engine.spec import RunSpec
 from engine.state import seal
 from engine.tasks.stdlib_text.task import StdlibText
+from tests.engine.methods.language import network
 
 CARD: TaskCard = catalog.tasks()["stdlib-text"]
-SIZES = {"vocabulary": CARD.classes, "width": 8, "layers": 1, "heads": 2, "positions": 64}
 SMALL = {"batch_size": 6, "prompt_tokens": 5, "max_new_tokens": 4, "optimizer": "sgd", "momentum": 0.0, "gradient_clip": None}
-
-
-def network(seed: int) -> CausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        found = build("gpt2", SIZES).double()
-        for parameter in found.parameters():
-            parameter.data *= 6
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -11,24 +11,14 @@ from engine import catalog
 from engine.errors import SpecError
 from engine.losses.labels import label_cross_entropy
 from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
-from engine.models.build import build
 from engine.models.language import CausalLM
 from engine.spec import RunSpec
 from engine.state import seal
 from engine.tasks.stdlib_text.card import card
 from engine.tasks.stdlib_text.task import StdlibText
+from tests.engine.methods.language import network
 
-SIZES = {"vocabulary": card.classes, "width": 8, "layers": 1, "heads": 2, "positions": 64}
 TEACHER = "run:00000000-0000-0000-0000-000000000001"
-
-
-def network(seed: int) -> CausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        found = build("gpt2", SIZES).double()
-        for parameter in found.parameters():
-            parameter.data *= 6
-    return found
 
 
 @pytest.fixture(scope="module")
