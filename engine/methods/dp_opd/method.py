@@ -17,7 +17,7 @@ from engine import views
 from engine.cards import TrainingSettings
 from engine.errors import SpecError
 from engine.losses.tokens import completion_log_probs, completion_logits, token_divergence
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.dp_opd.card import Settings, card
 from engine.methods.dp_opd.mechanism import (
     Gradients,
@@ -32,6 +32,7 @@ from engine.models.language import CausalLM
 from engine.optim import new_optimizer
 from engine.privacy import ORDERS_IN_WORDS, Account, noise_for, spent
 from engine.rollout.generate import generate
+from engine.rollout.language_method import LanguageMethod
 from engine.rollout.record import RolloutBatch, new_batch
 from engine.seeds import derived_seed
 from engine.tasks.language import LanguageTask
@@ -43,14 +44,14 @@ WEAK_SIGNAL = 0.05
 OWNER = "For the data owner: computed from private records, outside the guarantee."
 
 
-class DPOPD(Method):
+class DPOPD(LanguageMethod):
     card = card
     settings: Settings
 
     def build(self) -> None:
         chosen = self.settings
         _check_separable(self.student)
-        longest = min(each.positions for each in (self.model, self.teacher) if isinstance(each, CausalLM))
+        longest = min(each.positions for each in (self.policy, self.teacher) if isinstance(each, CausalLM))
         if chosen.prompt_tokens + chosen.completion_tokens > longest:
             message = f"must fit both models' context of {longest} tokens with the prompt; got {chosen.completion_tokens}."
             raise SpecError.at("settings.completion_tokens", message)
@@ -156,7 +157,7 @@ class DPOPD(Method):
         completions, mask = texts, torch.ones_like(texts)
         if bool(coins.any()):
             sampling = self.language.sampling(max_new_tokens=self.settings.completion_tokens)
-            written = generate(self.model, prompts[coins], ones[coins], sampling, self.generator)
+            written = generate(self.policy, prompts[coins], ones[coins], sampling, self.generator)
             missing = texts.shape[1] - written.completion_width  # all may have ended early
             completions, mask = completions.clone(), mask.clone()
             completions[coins] = nn.functional.pad(written.completion_ids, (0, missing), value=sampling.pad_id)
@@ -170,7 +171,7 @@ class DPOPD(Method):
         sums, norms, losses = zeros_like_parameters(self.student), [self.norms[:0]], [self.norms[:0]]
         # The cache of low-precision weights would outlive the step's functional parameters.
         low = torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not torch.float32, cache_enabled=False)
-        with low, _plain_attention(self.model):
+        with low, _plain_attention(self.policy):
             for start in range(0, len(rollouts), self.settings.gradients_at_once):
                 part = rollouts.take(slice(start, start + self.settings.gradients_at_once))
                 gradients, each = per_record_gradients(
@@ -205,16 +206,6 @@ class DPOPD(Method):
         if self.settings.loss == "labels":
             return torch.zeros(len(rollouts), 0, 1, device=self.device)
         return completion_logits(self.teacher(rollouts.ids, keep=width + 1), width)
-
-    @property
-    def language(self) -> LanguageTask:
-        assert isinstance(self.task, LanguageTask), f"{self.card.id} needs a task with text, got {self.task.card.id}"
-        return self.task
-
-    @property
-    def model(self) -> CausalLM:
-        assert isinstance(self.student, CausalLM), f"{self.card.id} trains a causal language model, got a {type(self.student).__name__}"
-        return self.student
 
     # The account
 
@@ -350,7 +341,7 @@ class DPOPD(Method):
         split = self.task.splits["validation"]
         rows = torch.linspace(0, len(split) - 1, WATCHED_WINDOWS, device=self.device).long()
         windows = split.take(rows)
-        nll = held_out_report(self.model, windows.inputs, windows.targets)["nll"]
+        nll = held_out_report(self.policy, windows.inputs, windows.targets)["nll"]
         assert nll is not None
         return nll
 

@@ -7,7 +7,6 @@ the teacher by a divergence D_β. Nothing is differentiated through the sampling
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,22 +14,21 @@ from torch import Tensor
 from engine.errors import SpecError
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.tokens import completion_logits, divergence_of_log_probs, reduce_tokens
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.gkd.card import Settings, card
 from engine.models.language import CausalLM
 from engine.rollout.generate import evaluating, generate
+from engine.rollout.language_method import LanguageMethod
 from engine.rollout.record import SOURCES, RolloutBatch, Source, completion_mask_of, new_batch
 from engine.seeds import derived_seed
-from engine.tasks.language import LanguageTask
 
 COLLAPSED = 0.5  # of the entropy at the start
 DIVISOR = "divisor"
 
 
-class Gkd(Method):
+class Gkd(LanguageMethod):
     card = card
     settings: Settings
-    task: LanguageTask
 
     def build(self) -> None:
         self.check_context()
@@ -51,7 +49,7 @@ class Gkd(Method):
         Prompts, coins and samples are drawn from seeds of the step alone: whether one is drawn changes none of the others.
         """
         started = time.perf_counter()
-        found = self.task.continuations(
+        found = self.language.continuations(
             self.settings.batch_size, prompt_tokens=self.settings.prompt_tokens, completion_tokens=self.settings.max_new_tokens
         )(step, generator)
         # On the CPU, so that choosing the branch does not wait for a GPU.
@@ -75,7 +73,7 @@ class Gkd(Method):
         """`num_generations` completions of each prompt in `rows` (batch,), by one of the two models."""
         writer = self.policy if source == "student" else self.scorer
         prompts = found.inputs[rows.to(self.device)].repeat_interleave(self.settings.num_generations, dim=0)
-        sampling = self.task.sampling(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.sampling_temperature)
+        sampling = self.language.sampling(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.sampling_temperature)
         return generate(
             writer, prompts, torch.ones_like(prompts), sampling, generator, source=source, policy_version=self.position.phase_step
         )
@@ -87,7 +85,7 @@ class Gkd(Method):
             prompt_ids=prompts,
             prompt_mask=torch.ones_like(prompts),
             completion_ids=completions,
-            completion_mask=completion_mask_of(completions, self.task.vocabulary.eos_id),
+            completion_mask=completion_mask_of(completions, self.language.vocabulary.eos_id),
             source="data",
         )
 
@@ -150,14 +148,6 @@ class Gkd(Method):
             self.log(f"The student's entropy fell from {first:.3f} to {last:.3f} nats; if the NLL rose, it has collapsed to a few phrases.")
 
     # The two models
-
-    @property
-    def policy(self) -> CausalLM:
-        return cast(CausalLM, self.student)
-
-    @property
-    def scorer(self) -> CausalLM:
-        return cast(CausalLM, self.teacher)
 
     @property
     def vocabulary(self) -> int:

@@ -16,14 +16,14 @@ from engine import views
 from engine.errors import SpecError
 from engine.losses.divergences import reverse_kl, softened_log_probs
 from engine.losses.tokens import completion_log_probs, completion_logits
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.lightning_opd.card import Settings, card
 from engine.methods.lightning_opd.losses import advantages, clipped, drift, mean_of_rows, mean_of_tokens, surrogate
 from engine.models.language import CausalLM
 from engine.rollout.generate import evaluating, generate
+from engine.rollout.language_method import LanguageMethod
 from engine.rollout.record import RolloutBatch
 from engine.seeds import derived_seed
-from engine.tasks.language import LanguageTask
 
 WATCHED_ROWS = 64  # fresh completions for the warning that the student got worse while the stored loss fell
 SHOWN_ROWS = 512  # of the cache, for the pictures of an evaluation
@@ -32,13 +32,13 @@ HISTOGRAM_BINS = 40
 Tensors = dict[str, Tensor]
 
 
-class LightningOPD(Method):
+class LightningOPD(LanguageMethod):
     card = card
     settings: Settings
 
     def build(self) -> None:
         chosen = self.settings
-        longest = min(each.positions for each in (self.model, *self.teachers) if isinstance(each, CausalLM))
+        longest = min(each.positions for each in (self.policy, *self.teachers) if isinstance(each, CausalLM))
         if chosen.prompt_tokens + chosen.max_new_tokens > longest:
             message = f"must fit all models' context of {longest} tokens with the prompt; got {chosen.max_new_tokens}."
             raise SpecError.at("settings.max_new_tokens", message)
@@ -214,7 +214,7 @@ class LightningOPD(Method):
 
     def log_probs(self, inputs: Tensors) -> Tensor:
         """log π_θ(a_t|s_t) of stored completions, at temperature 1, (rows, C), with gradient."""
-        return _log_probs(self.model, inputs)
+        return _log_probs(self.policy, inputs)
 
     @torch.no_grad()
     def scored(self, model: nn.Module, inputs: Tensors) -> Tensor:
@@ -266,16 +266,6 @@ class LightningOPD(Method):
         if self.fingerprints["sft_teacher"] == "unknown":
             return "unknown"
         return "consistent" if self.fingerprints["sft_teacher"] == self.fingerprints["teacher"] else "inconsistent"
-
-    @property
-    def language(self) -> LanguageTask:
-        assert isinstance(self.task, LanguageTask), f"{self.card.id} needs a task with text, got {self.task.card.id}"
-        return self.task
-
-    @property
-    def model(self) -> CausalLM:
-        assert isinstance(self.student, CausalLM), f"{self.card.id} trains a causal language model, got a {type(self.student).__name__}"
-        return self.student
 
     # What is shown
 
@@ -358,8 +348,8 @@ class LightningOPD(Method):
         rollouts = self.written(self.student, self.prompts(WATCHED_ROWS, generator), generator)
         inputs, teacher = _core(rollouts), self.teachers[0]
         assert isinstance(teacher, CausalLM)
-        with evaluating(self.model):
-            log_probs = [softened_log_probs(_logits(model, inputs), 1.0) for model in (self.model, teacher)]
+        with evaluating(self.policy):
+            log_probs = [softened_log_probs(_logits(model, inputs), 1.0) for model in (self.policy, teacher)]
         per_token = reverse_kl(student_log_probs=log_probs[0], teacher_log_probs=log_probs[1])
         return float(mean_of_tokens(per_token, rollouts.completion_mask))
 

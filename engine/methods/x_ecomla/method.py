@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engine.losses.divergences import forward_kl, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.losses.tokens import completion_log_probs, completion_logits
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.x_ecomla import pictures
 from engine.methods.x_ecomla.card import Settings, card
 from engine.methods.x_ecomla.conversion import Plan, Ranks, convert, convertible, sources_of
@@ -23,8 +23,8 @@ from engine.metrics.language import held_out_report
 from engine.models.language import CausalLM
 from engine.models.latent_attention import latent_layers
 from engine.rollout.generate import evaluating, generate
+from engine.rollout.language_method import LanguageMethod
 from engine.seeds import undisturbed
-from engine.tasks.language import LanguageTask
 
 WATCHED = 32  # most windows of the validation text on which the KL before training is measured
 NEAR_UNIFORM = 0.8  # of ln V: a conversion that took the wrong rows leaves about as much
@@ -50,7 +50,7 @@ def preference_loss(*, margin: Tensor, reference_margin: Tensor, beta: float) ->
     return -F.logsigmoid(beta * (margin - reference_margin))
 
 
-class XEcoMLA(Method):
+class XEcoMLA(LanguageMethod):
     card = card
     settings: Settings
     student: CausalLM
@@ -128,7 +128,7 @@ class XEcoMLA(Method):
 
         The reference is the student as it is now, so all that is kept of it is what it says of these pairs.
         """
-        task, settings = self.language_task(), self.settings
+        task, settings = self.language, self.settings
         draw = task.continuations(
             settings.dpo_pairs, prompt_tokens=settings.dpo_prompt_tokens, completion_tokens=settings.dpo_completion_tokens
         )
@@ -220,17 +220,13 @@ class XEcoMLA(Method):
 
     def cost_and_kl(self, model: CausalLM) -> dict[str, float]:
         """Numbers cached of a token, and the mean KL(teacher ‖ model) on equally spaced windows of the validation text."""
-        rows, count = self.task.splits["validation"], min(WATCHED, self.language_task().options.evaluation_prompts)
+        rows, count = self.task.splits["validation"], min(WATCHED, self.language.options.evaluation_prompts)
         places = torch.arange(count, device=self.device) * (len(rows) - 1) // max(1, count - 1)
         batch, teacher = rows.take(places), self.teacher
         assert isinstance(teacher, CausalLM), f"{self.card.id} takes language models as teachers"
         kl = held_out_report(model, batch.inputs, batch.targets, teacher=teacher)["text_kl_teacher_student"]
         assert kl is not None
         return {"elements": float(kv_cache.bytes_per_token(kv_cache.layers_of(model), 1)), "kl": kl}
-
-    def language_task(self) -> LanguageTask:
-        assert isinstance(self.task, LanguageTask), f"{self.card.id} needs a task with text, {self.task.card.id} is none"
-        return self.task
 
 
 def sequence_log_prob(model: nn.Module, ids: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
