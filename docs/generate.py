@@ -1,4 +1,4 @@
-"""Generates docs/reference, and the drawings in docs/explanation, from the code: `make docs`. With --check, names what is stale and exits 1."""
+"""Generates docs/reference, the index of docs/evidence and the drawings in docs/explanation: `make docs`. With --check, names what is stale and exits 1."""
 
 import ast
 import inspect
@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "STILLHOUSE_SECRET_KEY": "Signs sessions. A long random text of your own.",
     "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
     "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
+    "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), for runs whose task option `features` is `inception`. Unset: such runs are refused.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -65,6 +66,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield Path("reference/errors.md"), errors_page(errors)
     yield Path("reference/environment.md"), environment_page()
     yield Path("reference/api.md"), api_page()
+    yield Path("evidence/README.md"), evidence_page(catalog.methods())
     leases = DOCS / "explanation" / "leases.md"
     yield Path("explanation/leases.md"), with_drawing(leases.read_text(encoding="utf-8"), states_drawing())
 
@@ -198,6 +200,32 @@ def default_teacher(card: Any) -> str:
 def metrics_page(cards: Mapping[str, Any]) -> str:
     rows = [(f"`{card.id}`", card.title, card.better or "", card.unit, card.description) for card in cards.values()]
     return page("Metrics", table(("name", "title", "better", "unit", "what it is"), rows))
+
+
+def evidence_page(cards: Mapping[str, Any]) -> str:
+    """The index of docs/evidence, read from its pages."""
+    from engine.evidence_memory import peak_on
+    from engine.evidence_report import verdicts_on
+
+    rows = []
+    for card in cards.values():
+        path = DOCS / "evidence" / f"{card.id}.md"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        shown = verdicts_on(text)
+        peak = peak_on(text)
+        cells = (
+            f"{shown['shown']}",
+            f"{shown['weaker check shown']}",
+            f"{shown['not shown']}",
+            "not measured" if peak is None else f"{peak}",
+        )
+        rows.append((f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *cells))
+    intro = (
+        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown*, shown only in a *weaker* form, or "
+        "*not shown*; the pages have the numbers. Peak memory is that of a process with one run of the preset `tiny`, on the machine that its page names."
+    )
+    head = ("method", "title", "claims shown", "weaker check shown", "not shown", "peak memory, MiB")
+    return page("Evidence", intro, table(head, rows))
 
 
 def spec_page() -> str:

@@ -112,6 +112,7 @@ class MethodCard:
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
     `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
+    `follows` tells what settings that were left empty are on a task: a spec is completed with them.
     `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
     """
 
@@ -130,17 +131,24 @@ class MethodCard:
     epochs: int = 60
     steps: int | None = None
     data_parallel: bool = False
+    follows: Callable[["TaskCard"], Mapping[str, Any]] | None = None
     check: Callable[["RunSpec"], list["Problem"]] | None = None
+
+    def left_empty(self, task: "TaskCard") -> Mapping[str, Any]:
+        """The values on this task of settings that may be left empty, by name."""
+        return {} if self.follows is None else self.follows(task)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One named network of a task. `builder` names a function in engine.models; `config` is what it is called with."""
+    """One named network of a task. `builder` names a function in engine.models; `config` is what it is called with. `pretrained` names the
+    `hf:` model that its weights begin as, all but the last layer's; None where all are random."""
 
     builder: str
     config: Mapping[str, Any]
     description: str
     roles: tuple[Literal["teacher", "student"], ...] = ("student",)
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +157,12 @@ class TaskCard:
 
     `kind` is that of its usual student, `also` are further kinds that it judges: a teacher's, or those of methods that make something else
     of the same data. `input_shape` is that of one example; `classes` counts labels, or the words of a language model's vocabulary.
+    `words` is the size of the vocabulary where text is classified; None where examples are no text, or their words are the classes.
     `train_rows` is 0 where examples are drawn or played and not read. `student` is the usual architecture; `students` names another one by
     the kind of what is made: the network that a data set is distilled for. The default teacher, where there is one, is a run of
     `teacher_method` with the architecture `teacher` and what `teacher_preset` says. `headline` are the numbers that a run of the usual kind
     is told by; other kinds have those of `engine.metrics.cards.HEADLINE`. `extra` names the optional dependency set that brings the data.
+    `reward` is what a generator is made to get more of where a run names nothing: a text that `engine.rewards` reads.
     `changes` tells which of these fields are otherwise under given options: a task of several parts has other classes in each.
     """
 
@@ -166,6 +176,7 @@ class TaskCard:
     input_shape: tuple[int, ...]
     classes: int | None
     train_rows: int
+    words: int | None = None
     architectures: Mapping[str, Architecture]
     student: str
     students: Mapping[Kind, str] = field(default_factory=dict)
@@ -174,6 +185,7 @@ class TaskCard:
     teacher_preset: Preset | None = None
     headline: tuple[str, ...]
     extra: str | None = None
+    reward: str | None = None
     changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def under(self, options: Mapping[str, Any]) -> "TaskCard":
@@ -197,7 +209,8 @@ class TaskCard:
 
 @dataclass(frozen=True)
 class MetricCard:
-    """One number that a student is judged by. `better` is the direction of better, or None for a number that only describes."""
+    """One number that a student is judged by. `better` is the direction of better, or None for a number that only describes. `short` heads
+    a column where the title is too long for one."""
 
     id: str
     title: str
@@ -205,3 +218,9 @@ class MetricCard:
     description: str
     unit: str = ""
     format: str = ".4f"
+    short: str = ""
+
+    @property
+    def head(self) -> str:
+        """The title of a column."""
+        return self.short or self.title

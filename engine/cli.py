@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_argument("--seeds", type=int, default=5, help="how many seeds (default: 5)")
     evidence.add_argument("--first-seed", type=int, default=10, help="the first seed (default: 10)")
     evidence.add_argument("--json", action="store_true", help="print the result as JSON")
+    evidence.add_argument(
+        "--memory", action="store_true", help="measure only the memory of a tiny run; --write then renews that part of a page"
+    )
     evidence.add_argument("--write", type=Path, metavar="FILE", help="also write the result as Markdown")
     evidence.set_defaults(command=_evidence)
     return parser

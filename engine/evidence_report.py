@@ -2,13 +2,15 @@
 
 import json
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, get_args
 
 from engine import catalog
-from engine.evidence import Arm, Evidence, JudgedClaim, Results
+from engine.cards import MethodCard
+from engine.evidence import Arm, Evidence, JudgedClaim, Results, Verdict
 from engine.metrics.cards import METRICS
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "scipy")
@@ -67,7 +69,7 @@ class Report:
         card = catalog.methods()[self.evidence.method]
         seeds = self.results.seeds
         parts = [
-            f"# Evidence: {card.title}",
+            title_of(card),
             f"Written by the command below, whatever came out. Method `{card.id}`, version {card.version}.",
             f"```\n{self.command}\n```",
             "Versions: " + ", ".join(f"{name} {found}" for name, found in versions().items()) + f". Machine: {machine()}.",
@@ -78,13 +80,13 @@ class Report:
             f"On the test split, mean ± standard deviation over {len(seeds)} seeds (divisor n − 1). The baseline is marked; ↑ and ↓ say which way is better.",
             self.table(),
             "## Claims",
-            _table(["claim", "verdict", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in self.claims]),
+            markdown_table(["claim", "verdict", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in self.claims]),
             *(["## How to read it", self.evidence.notes.strip()] if self.evidence.notes else []),
             "## What the paper reports",
             self.evidence.published.strip(),
             f"## Specs of seed {seeds[0]}",
             "Settings that are not named have the method's defaults.",
-            _table(["arm", "taught by", "spec"], [self._spec_row(arm) for arm in self.evidence.arms if arm.spec]),
+            markdown_table(["arm", "taught by", "spec"], [self._spec_row(arm) for arm in self.evidence.arms if arm.spec]),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -97,7 +99,7 @@ class Report:
             ]
             for arm in self.evidence.arms
         ]
-        return _table(["arm", *(_heading(name) for name in self.evidence.metrics)], rows)
+        return markdown_table(["arm", *(_heading(name) for name in self.evidence.metrics)], rows)
 
     def to_text(self) -> str:
         """Table and claims."""
@@ -120,6 +122,17 @@ class Report:
             ", ".join(changed.get(name, name) for name in arm.teachers) or "–",
             f"`{json.dumps(arm.spec(self.results.seeds[0]))}`",
         ]
+
+
+def title_of(card: MethodCard) -> str:
+    """The first line of a method's page."""
+    return f"# Evidence: {card.title}"
+
+
+def verdicts_on(page: str) -> dict[Verdict, int]:
+    """How often each verdict stands in the table of claims of a method's page."""
+    claims = page.partition("\n## Claims\n")[2].partition("\n## ")[0]
+    return {verdict: len(re.findall(rf"^\|.*\| \*\*{verdict}\*\* +\|", claims, re.MULTILINE)) for verdict in get_args(Verdict)}
 
 
 def machine() -> str:
@@ -150,7 +163,8 @@ def _heading(metric: str) -> str:
     return card.title + {"higher": " ↑", "lower": " ↓", None: ""}[card.better]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown whose columns also stand below each other in a terminal."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells]

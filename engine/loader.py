@@ -13,7 +13,10 @@ from engine.team import Team
 if TYPE_CHECKING:
     from engine.tasks.task import Augmentation, Split
 
-NO_BATCH = Batch(torch.empty(0), None, torch.empty(0, dtype=torch.int64))
+
+def no_batch(device: torch.device) -> Batch:
+    """What a step gets whose phase has no data: no row."""
+    return Batch(torch.empty(0, device=device), None, torch.empty(0, dtype=torch.int64, device=device))
 
 
 class Loader:
@@ -42,6 +45,7 @@ class Loader:
         self._generator = torch.Generator(device)
         self._split = splits[phase.data] if isinstance(phase.data, str) else None
         self._augment = augment if phase.data == "train" else None
+        self._no_batch = no_batch(device)
         self._epoch = -1
         self._rows: tuple[Tensor, ...] = ()
         self._batch_size = batch_size
@@ -60,7 +64,7 @@ class Loader:
                 batch.inputs = self._augment(batch.inputs, self._generator)
             return batch
         if self._phase.data is None:
-            return NO_BATCH
+            return self._no_batch
         assert callable(self._phase.data)
         self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._team.rank))
         return self._phase.data(position.phase_step, self._generator)

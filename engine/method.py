@@ -236,9 +236,12 @@ class Method:
         """Leaves a JSON artifact."""
         self._around.save_table(name, content)
 
-    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
-        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches."""
-        self._around.save_tensors(name, tensors, meta or {})
+    def save_tensors(
+        self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
+    ) -> None:
+        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.views)
+        tell a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
+        self._around.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module to call in a step when a run has several devices: it averages gradients over them. On one device, the module itself."""

@@ -172,7 +172,8 @@ class _Tables:
     def _tell(self, kind: Literal["table", "tensors"], name: str, path: Path, facts: dict[str, Any]) -> None:
         self.names = sorted({*self.names, name if kind == "table" else path.name})
         file = path.relative_to(self._workdir).as_posix()
-        self._emit(Artifact(name, kind, file, path.stat().st_size, export.file_sha256(path), facts))
+        told = {key: value for key, value in facts.items() if key != "views"}  # these stand in the file, for who looks at it
+        self._emit(Artifact(name, kind, file, path.stat().st_size, export.file_sha256(path), told))
 
 
 def _facts_of(path: Path) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def _completed(spec: RunSpec) -> RunSpec:
     completed = spec.model_copy(
         update={
             "method_version": method.version,
-            "settings": method.settings.model_validate(spec.settings).model_dump(mode="json"),
+            "settings": _settings(spec, method, task),
             "task_options": task.options.model_validate(spec.task_options).model_dump(mode="json"),
             "student": spec.student or ModelRef(name=task.student_of(method)),
             "budget": spec.budget or (Budget(steps=method.steps) if method.steps is not None else Budget(epochs=method.epochs)),
@@ -203,6 +203,12 @@ def _completed(spec: RunSpec) -> RunSpec:
     if method.check is not None and (problems := method.check(completed)):
         raise SpecError(problems)
     return completed
+
+
+def _settings(spec: RunSpec, method: MethodCard, task: TaskCard) -> dict[str, Any]:
+    """All settings of the method: those given, the defaults, and what follows from the task where a setting was left empty."""
+    settings: dict[str, Any] = method.settings.model_validate(spec.settings).model_dump(mode="json")
+    return settings | {name: value for name, value in method.left_empty(task).items() if settings[name] is None}
 
 
 def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
@@ -287,13 +293,26 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs) 
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
     if ref.source == "hf" and task.kind != "causal-lm":
-        return [Problem(field, f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for language models.")]
+        return [Problem(field, _headless(ref, task))]
     return []
+
+
+def _headless(ref: ModelRef, task: TaskCard) -> str:
+    """Why a task that is no language model's takes no `hf:` model, and what does take it."""
+    if task.words is not None:
+        for other in (task, *catalog.tasks().values()):
+            for name, architecture in other.architectures.items():
+                if architecture.pretrained == ref.name:
+                    return (
+                        f"{ref} is an encoder with no layer for classes: train the architecture {name} of the task {other.id}, which begins "
+                        f"as it, by supervised, and name that run as run:<id>."
+                    )
+    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for language models."
 
 
 def _size_problems(ref: ModelRef, field: str, task: TaskCard) -> list[Problem]:
     """Where a changed configuration contradicts the task's examples and classes."""
-    sizes = sizes_of_task(task.input_shape, task.classes)
+    sizes = sizes_of_task(task.input_shape, task.classes, task.words)
     return [
         Problem(f"{field}.{name}", f"must be {sizes[name]} for the task {task.id}; got {given}. Leave it out.")
         for name, given in ref.config.items()

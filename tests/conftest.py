@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import hypothesis
 import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -22,6 +23,10 @@ os.environ["STILLHOUSE_HOME"] = str(HOME)
 os.environ.pop("STILLHOUSE_STORE", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What an example takes says how busy the machine is.
+hypothesis.settings.register_profile("stillhouse", deadline=None)
+hypothesis.settings.load_profile("stillhouse")
 
 NEEDS = ("servers", "browser", "gpu")
 
@@ -121,7 +126,7 @@ def _nothing_left_running() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests for a GPU run where there is one. The summary says how many did not."""
+    """Tests for a GPU run where there is one. The header and the summary say how many did not."""
     if not any(item.get_closest_marker("gpu") for item in items):
         return
     import torch
@@ -135,6 +140,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 WITHOUT_GPU = pytest.StashKey[int]()
 COVERED = pytest.StashKey[dict[str, int]]()
+
+
+def _left_out(config: pytest.Config) -> list[str]:
+    count = config.stash.get(WITHOUT_GPU, 0)
+    return [f"Left out: {count} tests for a GPU; this machine has none that torch can use."] if count else []
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    return _left_out(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -158,8 +172,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     counts = config.stash.get(COVERED, {})
     terminalreporter.write_line("")
     terminalreporter.write_line("Ran by what they need: " + ", ".join(f"{need} {count}" for need, count in counts.items()) + ".")
-    if config.stash.get(WITHOUT_GPU, 0):
-        terminalreporter.write_line(f"Not run: {config.stash[WITHOUT_GPU]} tests for a GPU; this machine has none.")
+    for line in _left_out(config):
+        terminalreporter.write_line(line)
     if terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("A skipped test makes the run red: nothing is left out in silence.", red=True)
 

@@ -6,14 +6,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 4
+"""How much longer a machine that is busy with other things is given: what comes in time costs nothing by it."""
+
 
 def wait_for(condition: Callable[[], T | None], *, seconds: float = 30, what: str = "") -> T:
-    """Asks again and again until the condition is true, and returns what it said. Fails, saying what it waited for, after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Asks again and again until the condition is true, and returns what it said. Fails, saying what it waited for, after PATIENCE × `seconds`,
+    where `seconds` are plenty on a machine that does nothing else."""
+    patience = PATIENCE * seconds
+    deadline = time.monotonic() + patience
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}; last answer: {answer!r}")
+            raise AssertionError(f"waited {patience:g} s in vain for {what or condition}; last answer: {answer!r}")
         time.sleep(0.02)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -38,6 +39,7 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
     heart = Heart(claim, leaving)
     heart.start()
     try:
+        share = replace(share, threads=claim.spec.get("threads") or share.threads)
         child = _launch(claim, share)
         heart.protect(child)
         _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heart)

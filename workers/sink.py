@@ -165,7 +165,8 @@ class Sink:
         for event in self._events:
             match event:
                 case PhaseStarted():
-                    changes |= {"phase": event.name[:60], "phase_index": event.index, "phase_count": event.count}
+                    # Another phase has another pace: until it is known, no time left is told.
+                    changes |= {"phase": event.name[:60], "phase_index": event.index, "phase_count": event.count, "steps_per_second": None}
                 case Progress():
                     changes |= {
                         "phase": event.phase[:60],

@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -120,6 +121,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=40, help="steps of each side in a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    if find_spec("opacus") is None:
+        print("This benchmark compares with Opacus, which is not installed: python -m pip install opacus.", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # Opacus tells that its generator is no cryptographic one, and hooks that they are unusual
     card = catalog.tasks()["stdlib-private"]

@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import UUID
 
@@ -155,6 +156,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured")
     parser.add_argument("--batch", type=int, default=32, help="prompts a step")
     options = parser.parse_args()
+    if find_spec("trl") is None:
+        print("This benchmark compares with TRL, which is not installed: python -m pip install trl.", file=sys.stderr)
+        return 2
 
     rates: dict[str, list[float]] = {"stillhouse": [], "trl": []}
     for _ in range(options.rounds):

@@ -81,6 +81,20 @@ def error_curve(errors: Sequence[float], *, epochs: int) -> views.View:
     )
 
 
+def experts_course(accuracies: Tensor, snapshots: Tensor, *, epochs: Sequence[int], seeds: Sequence[int]) -> dict[str, views.View]:
+    """What a buffer of experts holds: accuracies (experts, epochs) and snapshots (experts, epochs, parameters), the first before training."""
+    moved = (snapshots - snapshots[:, :1]).norm(dim=-1).cpu()
+    names = [f"expert {seed}" for seed in seeds]
+
+    def course(title: str, values: Tensor, y: str) -> views.View:
+        return views.lines(title, {name: (list(epochs), each.tolist()) for name, each in zip(names, values, strict=True)}, x="epoch", y=y)
+
+    return {
+        "accuracy": course("Validation accuracy of the experts", accuracies.cpu(), "share of right rows"),
+        "distance": course("How far the experts have moved", moved, "distance from the first weights"),
+    }
+
+
 def sharpness_table(measured: Tensor, *, epochs: Sequence[int], seeds: Sequence[int]) -> views.View:
     """measured (experts, epochs, 3): loss, mean rise and largest rise."""
     cells = [

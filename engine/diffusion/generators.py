@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.diffusion.matching import simulated_input
 from engine.errors import SpecError
-from engine.models.denoisers import EdmMlp
+from engine.models.denoisers import Denoiser
 from engine.tasks.task import Split, Task
 
 PROBED = 100
@@ -20,12 +20,12 @@ COLLAPSE = 1.5
 
 def begin(
     student: nn.Module, teacher: nn.Module, levels: Sequence[float], start: Literal["teacher", "student"]
-) -> tuple[EdmMlp, EdmMlp, EdmMlp]:
+) -> tuple[Denoiser, Denoiser, Denoiser]:
     """Generator, teacher and fake. The generator gets its levels, and with start "teacher" the teacher's weights; the fake is a trainable
     copy of the teacher. Raises SpecError at `student` or `teachers.0`."""
-    if not isinstance(teacher, EdmMlp):
+    if not isinstance(teacher, Denoiser):
         raise SpecError.at("teachers.0", f"must be a denoiser of this engine; got {type(teacher).__name__}.")
-    if not isinstance(student, EdmMlp):
+    if not isinstance(student, Denoiser):
         raise SpecError.at("student", f"must be a generator of this engine; got {type(student).__name__}.")
     if start == "teacher":
         try:
@@ -50,7 +50,7 @@ class Samples:
     place: int
 
 
-def drawn_samples(generator: EdmMlp, count: int, shape: Sequence[int], *, random: torch.Generator, places: torch.Generator) -> Samples:
+def drawn_samples(generator: Denoiser, count: int, shape: Sequence[int], *, random: torch.Generator, places: torch.Generator) -> Samples:
     """Samples of one step of the generator's sampler, the same for the whole batch, with gradient through that step alone.
 
     The step is uniformly drawn, and what it is given is made by the generator's own steps before it. `random` is on the generator's device;
@@ -70,7 +70,7 @@ def drawn_rows(rows: Split, count: int, *, random: torch.Generator) -> tuple[Ten
     return rows.inputs[chosen], None if rows.targets is None else rows.targets[chosen]
 
 
-def variance_warning(generator: EdmMlp, task: Task) -> str | None:
+def variance_warning(generator: Denoiser, task: Task) -> str | None:
     """A line for people when the entries of a sample vary more than those of a training row by half, on average; None otherwise."""
     samples, _ = task.draw(generator, PROBED)  # type: ignore[attr-defined]
     ratio = float(_variance(samples) / _variance(task.splits["train"].inputs))

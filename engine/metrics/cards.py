@@ -169,11 +169,21 @@ ALL = (
 METRICS: dict[str, MetricCard] = {card.id: card for card in ALL}
 assert len(METRICS) == len(ALL), "two metrics have one name"
 
+_GENERATION = (
+    "fid_inception_v3",
+    "fid_digits_pca_20",
+    "fid_mnist_pca_32",
+    "fid_xy",
+    "conditional_accuracy",
+    "diversity",
+    "evaluations",
+    "sample_ms",
+)
 HEADLINE: dict[Kind, tuple[str, ...]] = {
     "classifier": ("accuracy", "nll", "ece", "brier", "agreement", "gap_closed"),
     "causal-lm": ("rollout_kl_student_teacher", "nll", "perplexity", "text_kl_teacher_student", "acceptance", "entropy"),
-    "generator": ("fid_digits_pca_20", "fid_xy", "conditional_accuracy", "diversity", "evaluations", "sample_ms"),
-    "denoiser": ("fid_digits_pca_20", "fid_xy", "conditional_accuracy", "diversity", "evaluations", "sample_ms"),
+    "generator": _GENERATION,
+    "denoiser": _GENERATION,
     "dataset": ("set_accuracy", "unseen_accuracy", "random_rows_accuracy", "compression", "image_bytes", "label_bytes"),
     "knowledge": ("success", "success_last_half", "success_first_half", "repeated_failures", "active_skills", "active_guardrails"),
     "scene": ("relight_psnr", "relight_ssim", "albedo_error_scaled", "view_psnr", "mean_progress"),

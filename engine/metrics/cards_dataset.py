@@ -5,7 +5,7 @@ from engine.cards import MetricCard
 _FRESH = "share of rows that networks get right which were trained from scratch on {}; mean over networks."
 
 CARDS: tuple[MetricCard, ...] = (
-    MetricCard("set_accuracy", "Accuracy of fresh networks", "higher", "The " + _FRESH.format("the set alone")),
+    MetricCard("set_accuracy", "Accuracy of fresh networks", "higher", "The " + _FRESH.format("the set alone"), short="Fresh networks"),
     MetricCard(
         "set_accuracy_std", "Spread of fresh networks", None, "Standard deviation of that accuracy over networks, with the divisor n."
     ),
@@ -14,6 +14,7 @@ CARDS: tuple[MetricCard, ...] = (
         "Accuracy of unseen architectures",
         "higher",
         "The same with architectures that took no part in making the set; mean over their networks.",
+        short="Unseen networks",
     ),
     MetricCard("unseen_accuracy_std", "Spread of unseen architectures", None, "Standard deviation of that accuracy, with the divisor n."),
     MetricCard(
@@ -26,7 +27,13 @@ CARDS: tuple[MetricCard, ...] = (
         "raw_accuracy", "Accuracy before averaging", "higher", "The " + _FRESH.format("the last pictures, not their moving average")
     ),
     MetricCard("raw_unseen_accuracy", "Unseen architectures, before averaging", "higher", "The same with architectures that took no part."),
-    MetricCard("random_rows_accuracy", "Accuracy of random rows", None, "The " + _FRESH.format("as many random real rows of each class")),
+    MetricCard(
+        "random_rows_accuracy",
+        "Accuracy of random rows",
+        None,
+        "The " + _FRESH.format("as many random real rows of each class"),
+        short="Random rows",
+    ),
     MetricCard("random_rows_unseen_accuracy", "Unseen architectures, random rows", None, "The same with architectures that took no part."),
     MetricCard(
         "kmeans_rows_accuracy",
@@ -36,9 +43,20 @@ CARDS: tuple[MetricCard, ...] = (
     ),
     MetricCard("all_rows_accuracy", "Accuracy of all rows", None, "The " + _FRESH.format("all real rows, with as many steps")),
     MetricCard("images_per_class", "Images per class", None, "Pictures in the set for each class.", format=".4g"),
-    MetricCard("compression", "Share of the real rows", "lower", "Pictures in the set divided by the real training rows.", format=".4f"),
-    MetricCard("image_bytes", "Size of the images", "lower", "Memory of the set's pictures as stored.", unit="bytes", format=",.0f"),
-    MetricCard("label_bytes", "Size of the labels", "lower", "Memory of the set's labels as stored.", unit="bytes", format=",.0f"),
+    MetricCard(
+        "compression",
+        "Share of the real rows",
+        "lower",
+        "Pictures in the set divided by the real training rows.",
+        format=".4f",
+        short="Share of rows",
+    ),
+    MetricCard(
+        "image_bytes", "Size of the images", "lower", "Memory of the set's pictures as stored.", unit="bytes", format=",.0f", short="Images"
+    ),
+    MetricCard(
+        "label_bytes", "Size of the labels", "lower", "Memory of the set's labels as stored.", unit="bytes", format=",.0f", short="Labels"
+    ),
     MetricCard("learned_rate", "Learned rate", None, "Learning rate that was learned with the pictures.", format=".4g"),
     MetricCard(
         "outer_loss_start",

@@ -13,9 +13,14 @@ _WRITING = (
         "lower",
         "Mean divergence of the next-token distributions at each token of held-out text.",
         unit="nats",
+        short="KL\N{NO-BREAK SPACE}T‖S, text",
     ),
     MetricCard(
-        "text_agreement", "Agreement on text", "higher", "Share of held-out tokens where both models find the same one most probable."
+        "text_agreement",
+        "Agreement on text",
+        "higher",
+        "Share of held-out tokens where both models find the same one most probable.",
+        short="Text agreement",
     ),
     MetricCard(
         "rollout_kl_student_teacher",
@@ -24,6 +29,7 @@ _WRITING = (
         "Mean divergence a token on completions that the student sampled itself. Look at it beside the NLL: a student that repeats a few sure "
         "phrases has a low one.",
         unit="nats",
+        short="KL\N{NO-BREAK SPACE}S‖T, own\N{NO-BREAK SPACE}text",
     ),
     MetricCard(
         "rollout_kl_teacher_student",
@@ -31,6 +37,7 @@ _WRITING = (
         "lower",
         "The same completions, the other direction: large where the student rules out what the teacher allows.",
         unit="nats",
+        short="KL\N{NO-BREAK SPACE}T‖S, own\N{NO-BREAK SPACE}text",
     ),
     MetricCard(
         "acceptance",
@@ -99,6 +106,7 @@ _CACHE = (
         "The same, counted in the model's own cache object; above the formula's it keeps more than it need.",
         unit="bytes",
         format=",.0f",
+        short="KV a token, real",
     ),
     MetricCard(
         "kv_fixed_bytes",

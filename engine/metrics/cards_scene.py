@@ -31,6 +31,7 @@ CARDS: tuple[MetricCard, ...] = (
         "Albedo error, scaled",
         "lower",
         "The same with the best factor for each channel, since brighter light and darker material look alike.",
+        short="Albedo, scaled",
     ),
     MetricCard("environment_error", "Light error", "lower", "Mean absolute error of the environment light over all directions."),
     MetricCard("mean_progress", "Progress", None, "Mean over patches of the physical image's share."),

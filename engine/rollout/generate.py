@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.losses.precision import full_precision
-from engine.rollout.record import RolloutBatch, Source, new_batch
+from engine.rollout.record import RolloutBatch, Source, completion_mask_of, new_batch
 
 ASK_EVERY = 8  # tokens between two looks at whether all rows are finished: each look makes a GPU wait
 
@@ -21,8 +21,8 @@ ASK_EVERY = 8  # tokens between two looks at whether all rows are finished: each
 class Decoder(Protocol):
     """What is sampled from."""
 
-    def decode(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """Logits (batch, vocabulary) after the last of the new tokens ids (batch, new); mask (batch, all tokens so far)."""
+    def decode(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        """Logits (batch, vocabulary) after the last of the new tokens ids (batch, new); mask (batch, all tokens so far), None for no padding."""
 
     def new_cache(self) -> Any:
         """An empty cache."""
@@ -63,35 +63,48 @@ def generate(
     With `log_probs` the batch has `behavior_log_probs`. C is the length of the longest completion, at most `max_new_tokens`.
     """
     rows, width = prompt_ids.shape
-    mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, sampling.max_new_tokens)], dim=1)
+    mask = None
+    if not bool(prompt_mask.all()):
+        mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, sampling.max_new_tokens)], dim=1)
     finished = torch.zeros(rows, dtype=torch.bool, device=prompt_ids.device)
     drawn, chances = [], []
     with evaluating(model):
         cache, new = model.new_cache(), prompt_ids
         for length in range(width, width + sampling.max_new_tokens):
-            log_p = (full_precision(model.decode(new, mask[:, :length], cache)) / sampling.temperature).log_softmax(dim=-1)
-            token = log_p.argmax(dim=-1) if sampling.greedy else torch.multinomial(log_p.exp(), 1, generator=generator).squeeze(1)
+            logits = full_precision(model.decode(new, None if mask is None else mask[:, :length], cache)) / sampling.temperature
+            token = logits.argmax(dim=-1) if sampling.greedy else draw(logits, generator)
             if log_probs:
-                chances.append(log_p.gather(1, token[:, None]).squeeze(1).masked_fill(finished, 0.0))
-            token = token.masked_fill(finished, sampling.pad_id)
-            mask[:, length] = (~finished).to(mask.dtype)
-            drawn.append(token)
+                chance = logits.log_softmax(dim=-1).gather(1, token[:, None]).squeeze(1)
+                chances.append(chance.masked_fill(finished, 0.0))
             if sampling.eos_id is not None:
+                token = token.masked_fill(finished, sampling.pad_id)
                 finished = finished | (token == sampling.eos_id)
-                if len(drawn) % ASK_EVERY == 0 and bool(finished.all()):
-                    break
+            drawn.append(token)
+            if sampling.eos_id is not None and len(drawn) % ASK_EVERY == 0 and bool(finished.all()):
+                break
             new = token[:, None]
-    completion_mask = mask[:, width : width + len(drawn)]
+    completion_ids = torch.stack(drawn, dim=1)
+    completion_mask = completion_mask_of(completion_ids, sampling.eos_id)
     longest = len(drawn) if sampling.eos_id is None else int(completion_mask.sum(dim=1).max())
     batch = new_batch(
         prompt_ids=prompt_ids,
         prompt_mask=prompt_mask,
-        completion_ids=torch.stack(drawn, dim=1)[:, :longest],
+        completion_ids=completion_ids[:, :longest],
         completion_mask=completion_mask[:, :longest],
         source=source,
         policy_version=policy_version,
     )
     return replace(batch, behavior_log_probs=torch.stack(chances, dim=1)[:, :longest]) if log_probs else batch
+
+
+def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One token a row with the chances p = softmax(logits), (B, V) → (B,): argmax p / e with every e ~ Exp(1).
+
+    e / p ~ Exp(p), and of independent waiting times the one with rate p_i is the first with probability p_i / Σ p. `torch.multinomial` draws a
+    single sample in this same way, so the tokens are those it would draw; but it makes a GPU wait, to look whether p is a distribution.
+    """
+    chances = logits.softmax(dim=-1)
+    return (chances / torch.empty_like(chances).exponential_(generator=generator)).argmax(dim=-1)
 
 
 def left_padded(prompts: Sequence[Tensor], pad_id: int = 0) -> tuple[Tensor, Tensor]:

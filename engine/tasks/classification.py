@@ -1,6 +1,6 @@
-"""What the tasks with pictures and one label each share: how rows are cut and spoiled, and how a classifier is judged.
+"""What the tasks with one label a row share: how rows are cut and spoiled, and how a classifier is judged.
 
-A child gives the pictures and the sizes of the three parts.
+A child gives the rows, pictures or text, and the sizes of the three parts.
 """
 
 from collections.abc import Mapping
@@ -25,26 +25,16 @@ from engine.tasks.task import Augmentation, Judgement, Split, Task
 EVALUATION_ROWS = 1024
 
 
-class PicturesTask(Task):
-    """Judges classifiers of pictures. A child's `load` sets `mean` and `scale`, by which pixels in 0…1 were standardized."""
-
-    mean: Tensor
-    scale: Tensor
+class LabeledTask(Task):
+    """Judges classifiers. A child's `picture` or `text` shows a row in tables of examples."""
 
     def __init__(self, options: TaskOptions, device: torch.device) -> None:
         self._frozen_logits: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
-        self._witnesses = Witnesses()
         super().__init__(options, device)
 
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         chosen = self.card.architectures[architecture]
         return build(chosen.builder, {**chosen.config, **config})
-
-    def picture(self, split: str, row: int) -> list[list[int]]:
-        """One example as gray levels 0…255, (height, width), for tables of examples."""
-        pixels = self.splits[split].inputs[row].cpu() * self.scale + self.mean
-        gray: list[list[int]] = pixels.mean(dim=0).mul(255).round().clamp(0, 255).int().tolist()
-        return gray
 
     @torch.no_grad()
     def logits(self, model: nn.Module, split: str) -> Tensor:
@@ -56,19 +46,7 @@ class PicturesTask(Task):
         return torch.cat(pieces).cpu()
 
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
-        """See `engine.tasks.judging`, and `engine.datasets.judging` for a synthetic set. `teacher` must not change between calls: its logits are
-        computed once a split."""
-        if isinstance(model, SyntheticSet):
-            return judge_set(
-                model,
-                train=self.splits["train"],
-                judged=self.splits[split],
-                split=split,
-                mean=self.mean,
-                scale=self.scale,
-                final=final,
-                witnesses=self._witnesses,
-            )
+        """See `engine.tasks.judging`. `teacher` must not change between calls: its logits are computed once a split."""
         return judge_classifier(
             logits=self.logits(model, split),
             labels=self._labels(split),
@@ -76,8 +54,12 @@ class PicturesTask(Task):
             teacher_logits=None if teacher is None else self._logits_of_frozen(teacher, split),
             calibration=(self.logits(model, "validation"), self._labels("validation")) if final else None,
             measured=(model, self.splits[split].inputs[:1]) if final else None,
-            picture=lambda row: self.picture(split, row),
+            shown=lambda row: self._shown(split, row),
         )
+
+    def _shown(self, split: str, row: int) -> dict[str, Any]:
+        ways = {"picture": self.picture(split, row), "text": self.text(split, row)}
+        return {name: value for name, value in ways.items() if value is not None}
 
     def _labels(self, split: str) -> Tensor:
         targets = self.splits[split].targets
@@ -89,6 +71,39 @@ class PicturesTask(Task):
         if split not in known:
             known[split] = self.logits(teacher, split)
         return known[split]
+
+
+class PicturesTask(LabeledTask):
+    """Judges classifiers of pictures, and sets of pictures. A child's `load` sets `mean` and `scale`, by which pixels in 0…1 were
+    standardized."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, options: TaskOptions, device: torch.device) -> None:
+        self._witnesses = Witnesses()
+        super().__init__(options, device)
+
+    def picture(self, split: str, row: int) -> list[list[int]]:
+        """One example as gray levels 0…255, (height, width), for tables of examples."""
+        pixels = self.splits[split].inputs[row].cpu() * self.scale + self.mean
+        gray: list[list[int]] = pixels.mean(dim=0).mul(255).round().clamp(0, 255).int().tolist()
+        return gray
+
+    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+        """See `LabeledTask.judge`, and `engine.datasets.judging` for a synthetic set."""
+        if not isinstance(model, SyntheticSet):
+            return super().judge(model, split, teacher=teacher, final=final)
+        return judge_set(
+            model,
+            train=self.splits["train"],
+            judged=self.splits[split],
+            split=split,
+            mean=self.mean,
+            scale=self.scale,
+            final=final,
+            witnesses=self._witnesses,
+        )
 
 
 class ClassificationTask(PicturesTask):

@@ -6,6 +6,7 @@ labels that is the same for every run, split and device, so that two evaluations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,27 @@ AT_ONCE = 500
 """Samples that are made in one batch."""
 
 Metrics = dict[str, float | None]
+
+
+class _Real:
+    """Real rows in an extractor's space, with what depends on them alone: each is found when it is first asked for, and kept."""
+
+    def __init__(self, features: Tensor, train: "_Real | None") -> None:
+        self.features = features
+        self._train = train or self
+
+    @cached_property
+    def moments(self) -> distances.Moments:
+        return distances.moments(self.features, "real")
+
+    @cached_property
+    def within(self) -> distances.Within:
+        return distances.within(self.features, k=NEIGHBORS, name="real")
+
+    @cached_property
+    def floor(self) -> float:
+        """The Fréchet distance of the training rows from these."""
+        return distances.frechet_distance(self.moments, self._train.moments)
 
 
 class GenerationTask(Task):
@@ -113,20 +135,22 @@ class GenerationTask(Task):
     def _distances(self, samples: Tensor, labels: Tensor | None, split: str) -> tuple[Metrics, View]:
         metrics: Metrics = {}
         cells: list[list[str | float | int | None]] = []
-        for extractor in self._extractors():
-            real, train = self._real(extractor, split), self._real(extractor, "train")
-            fake = extractor.features(samples)
-            distance, floor = distances.fid(real, fake), distances.fid(real, train)
+        features = [extractor.features(samples) for extractor in self._extractors()]
+        for extractor, fake in zip(self._extractors(), features, strict=True):
+            known = self._real(extractor, split)
+            distance = distances.frechet_distance(known.moments, distances.moments(fake, "fake"))
             metrics[f"fid_{extractor.key}"] = distance
-            cells.append([extractor.name, extractor.hash[:12], extractor.dims, len(fake), len(real), distance, floor])
-        main = self._extractors()[0]
-        real, fake = self._real(main, split), main.features(samples)
+            cells.append([extractor.name, extractor.hash[:12], extractor.dims, len(fake), len(known.features), distance, known.floor])
+        main, fake = self._extractors()[0], features[0]
+        known = self._real(main, split)
+        real = known.features
         generator = torch.Generator().manual_seed(derived_seed(self.card.id, self.seed, "subsets"))
         size = min(SUBSET_SIZE, len(real), len(fake))
         metrics["kid"], spread = distances.kid_of_subsets(real, fake, size=size, count=SUBSETS, generator=generator)
-        near = distances.neighborhoods(real, fake, k=NEIGHBORS)
+        close = distances.closeness(real, fake, k=NEIGHBORS, within_real=known.within)
+        near = close.neighborhoods
         metrics |= {"precision": near.precision, "recall": near.recall, "density": near.density, "coverage": near.coverage}
-        metrics |= {"energy_distance": distances.energy_distance(real, fake), "nearest_distance": distances.nearest_distance(real, fake)}
+        metrics |= {"energy_distance": close.energy_distance, "nearest_distance": close.nearest_distance}
         metrics["diversity"] = distances.spread_within(fake, labels)
         metrics["sample_variance"] = float(_variance(samples))
         metrics["variance_ratio"] = float(_variance(samples) / _variance(self.splits["train"].inputs))
@@ -142,21 +166,21 @@ class GenerationTask(Task):
 
     def floor(self, split: str) -> float:
         """The first extractor's Fréchet distance of the training rows from the split's: a line for pictures."""
-        main = self._extractors()[0]
-        return distances.fid(self._real(main, split), self._real(main, "train"))
+        return self._real(self._extractors()[0], split).floor
 
     def _extractors(self) -> Sequence[Extractor]:
         if not hasattr(self, "_known_extractors"):
             self._known_extractors = tuple(self.extractors())
-            self._features: dict[tuple[str, str], Tensor] = {}
+            self._known_reals: dict[tuple[str, str], _Real] = {}
         return self._known_extractors
 
-    def _real(self, extractor: Extractor, split: str) -> Tensor:
-        """The features of a split's rows, made once."""
+    def _real(self, extractor: Extractor, split: str) -> "_Real":
+        """What is known of a split's rows, found once."""
         key = (extractor.name, split)
-        if key not in self._features:
-            self._features[key] = extractor.features(self.splits[split].inputs)
-        return self._features[key]
+        if key not in self._known_reals:
+            train = None if split == "train" else self._real(extractor, "train")
+            self._known_reals[key] = _Real(extractor.features(self.splits[split].inputs), train)
+        return self._known_reals[key]
 
     def _teachers_samples(self, teacher: nn.Module) -> Tensor:
         """The first samples of a teacher, made once: as many as a picture may show."""

@@ -3,7 +3,7 @@
 Every number is defined in `engine.metrics`; this module chooses which ones a run shows, and when.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,12 +29,12 @@ def judge_classifier(
     teacher_logits: Tensor | None = None,
     calibration: tuple[Tensor, Tensor] | None = None,
     measured: tuple[nn.Module, Tensor] | None = None,
-    picture: Callable[[int], list[list[int]]] | None = None,
+    shown: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> Judgement:
     """logits (rows, classes), labels (rows,) and teacher_logits (rows, classes) of one split.
 
     Only the final evaluation gives `calibration`, logits and labels of the split that the temperature is fitted on, and `measured`, the
-    model with one example on its device, for the cost. `picture` shows a row in the table of disagreements.
+    model with one example on its device, for the cost. `shown` tells what the table of disagreements shows of a row: a picture, a text.
     """
     report = calibration_report(logits, labels, n_bins=N_BINS)
     confidence, correct = top_label(logits, labels)
@@ -52,7 +52,7 @@ def judge_classifier(
         metrics |= fidelity_report(student_logits=logits, teacher_logits=teacher_logits, labels=labels)
         tables["confusion_teacher"] = make.confusion(logits, teacher_logits.argmax(dim=1), split=split)
         if calibration is not None:
-            tables["disagreements"] = _disagreements(logits, teacher_logits, labels, split, picture)
+            tables["disagreements"] = _disagreements(logits, teacher_logits, labels, split, shown)
     if calibration is not None:
         metrics["ece_low"], metrics["ece_high"] = ece_interval(confidence, correct, n_bins=N_BINS)
         scaled_metrics, tables["reliability_scaled"] = _scaled(logits, labels, calibration, split)
@@ -74,9 +74,9 @@ def _scaled(logits: Tensor, labels: Tensor, held_out: tuple[Tensor, Tensor], spl
 
 
 def _disagreements(
-    logits: Tensor, teacher_logits: Tensor, labels: Tensor, split: str, picture: Callable[[int], list[list[int]]] | None
+    logits: Tensor, teacher_logits: Tensor, labels: Tensor, split: str, shown: Callable[[int], Mapping[str, Any]] | None
 ) -> Tables:
     table = make.disagreements(student_logits=logits, teacher_logits=teacher_logits, labels=labels, split=split)
-    if picture is not None:
-        table["rows"] = [row | {"picture": picture(row["index"])} for row in table["rows"]]
+    if shown is not None:
+        table["rows"] = [{**row, **shown(row["index"])} for row in table["rows"]]
     return table

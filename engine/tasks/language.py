@@ -27,6 +27,14 @@ from engine.tasks.task import Judgement, Split, Task
 from engine.tasks.vocabulary import Vocabulary
 
 SHOWN = 8  # completions in the table of an evaluation
+SPEED = {
+    "prefill_ms": "one prompt (ms)",
+    "token_ms": "one further token of one text (ms)",
+    "tokens_per_second": "tokens a second, all prompts together",
+    "prompt_tokens": "tokens of a prompt",
+    "rows": "prompts",
+    "device": "measured on",
+}
 
 
 class LanguageTask(Task):
@@ -124,7 +132,7 @@ class LanguageTask(Task):
         if final:
             speed = speed_report(model, self.prompts(split))
             metrics |= {"prefill_ms": speed["prefill_ms"], "token_ms": speed["token_ms"]}
-            tables["speed"] = views.rows("Speed of decoding", ("what", "value"), [[name, value] for name, value in speed.items()])
+            tables["speed"] = views.rows("Speed of decoding", ("what", "value"), [[SPEED[name], value] for name, value in speed.items()])
             kept, cache_tables = kv_report(model, teacher=teacher)
             metrics |= kept
             tables |= cache_tables

@@ -7,7 +7,7 @@ from pydantic import Field
 from engine.cards import TaskOptions
 
 
-class ClassificationOptions(TaskOptions):
+class LabelOptions(TaskOptions):
     """How labeled rows are cut into train, validation and test, and how the training labels are spoiled."""
 
     split: Literal["stratified", "random"] = Field(
@@ -21,6 +21,11 @@ class ClassificationOptions(TaskOptions):
         description="Chance of each training label to be replaced by a class drawn uniformly from all; validation and test stay clean.",
     )
     label_noise_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the label noise.")
+
+
+class ClassificationOptions(LabelOptions):
+    """As for all labeled rows, and how the training pictures are varied."""
+
     augment_shift: int = Field(
         0,
         ge=0,
@@ -40,4 +45,14 @@ class GenerationOptions(TaskOptions):
 
     samples: int = Field(
         1500, ge=100, le=100_000, description="Samples that an evaluation draws; distances are comparable only when it is equal."
+    )
+
+
+class PictureGenerationOptions(GenerationOptions):
+    """How generators and denoisers of pictures are judged."""
+
+    features: Literal["task", "inception"] = Field(
+        "task",
+        description="What space distances are measured in first: the task's own, or that of InceptionV3, whose weights the worker must have "
+        "(STILLHOUSE_INCEPTION_WEIGHTS). Inception takes minutes an evaluation on a CPU, and FID with it needs more than 2,048 samples.",
     )

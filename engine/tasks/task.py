@@ -17,7 +17,7 @@ Augmentation = Callable[[Any, torch.Generator], Any]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows held in memory. inputs (rows, …) float32, targets (rows,) int64 or None. `index` of a row is its position here."""
+    """Rows held in memory. inputs (rows, …) float32, or int64 where they are text, targets (rows,) int64 or None. `index` of a row is its position here."""
 
     inputs: Tensor
     targets: Tensor | None
@@ -76,4 +76,8 @@ class Task:
 
     def picture(self, split: str, row: int) -> list[list[int]] | None:
         """One example as gray levels 0…255, (height, width), for tables of examples; None where a task has no pictures."""
+        return None
+
+    def text(self, split: str, row: int) -> str | None:
+        """One example to read, for tables of examples; None where a task's examples are no text."""
         return None

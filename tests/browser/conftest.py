@@ -43,13 +43,14 @@ FLAGS = [
 
 @dataclass
 class Site:
-    """Where it is, and what is there: the ids of runs that have ended, by name."""
+    """Where it is, and what is there: the ids of runs that have ended, and of some of their artifacts, by name."""
 
     address: str
     port: int
     environment: dict[str, str]
     programs: ExitStack
     runs: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
     web: Program | None = None
 
     def start_web(self) -> None:
@@ -97,10 +98,15 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
         (standardized,) = launch(
             project, person, {**quick, "method": "logit-standardization", "teachers": [f"run:{teacher.pk}"], "name": "standardized"}
         )
-        succeeded = [teacher, *taught, itself, standardized]
+        # Leaves tensors; validated once, at its end.
+        brief = {"settings": {"fits": 2, "estimator": "fixed", "alpha": [0.5]}, "budget": {"steps": 19}, "cadence": {"evaluate": 1000}}
+        (generations,) = launch(project, person, {**quick, **brief, "method": "teacher-guidance", "name": "generations"})
+        succeeded = [teacher, *taught, itself, standardized, generations]
         for run in succeeded:
             ended(run)
         site.runs.update({run.name: str(run.pk) for run in [*succeeded, diverged]})
+        wanted = {"student": taught[0], "likely_label_errors": itself, "generation-0": generations}
+        site.artifacts.update({name.replace("-", "_"): str(run.artifacts.get(name=name).pk) for name, run in wanted.items()})
         yield site
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)

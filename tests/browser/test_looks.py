@@ -1,5 +1,7 @@
 """Every page in a real browser, light and dark, wide and narrow: no complaint, nothing that sticks out."""
 
+import json
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -16,6 +18,11 @@ PAGES = {
     "failed": "/runs/{diverged}/",
     "own table and histogram": "/runs/{itself}/",
     "own bars": "/runs/{standardized}/",
+    "validated once": "/runs/{generations}/",
+    "model": "/artifacts/{student}/",
+    "model as JSON": "/artifacts/{student}/?file=model.json&q=mlp",
+    "tensors": "/artifacts/{generation_0}/",
+    "view as JSON": "/artifacts/{likely_label_errors}/",
     "compare": "/p/browser/compare/?runs={taught},{teacher}&baseline={teacher}",
     "methods": "/p/browser/methods/",
     "method": "/p/browser/methods/logit-standardization/",
@@ -42,7 +49,7 @@ CURVES_ARE_THERE = """() => [...document.querySelectorAll("#curves, #compare-cur
 def draw_everything(page: Page) -> None:
     """Charts are drawn when they come into view. Curves are fetched after the page, and move what lies beneath them."""
     page.wait_for_function(CURVES_ARE_THERE)
-    for chart in page.locator(".chart:visible").all():
+    for chart in page.locator(".chart:visible:not(.alone)").all():
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for()
 
@@ -61,7 +68,7 @@ def test_no_page_complains_or_sticks_out(theme: str, width: int, site: Site, ope
     sticking_out = []
 
     for name, path in PAGES.items():
-        page.goto(path.format(**site.runs))
+        page.goto(path.format(**site.runs, **site.artifacts))
         draw_everything(page)
         sticking_out += [f"{name}: {one}" for one in page.evaluate(STICKING_OUT)]
 
@@ -74,7 +81,7 @@ def test_every_control_has_a_name_that_a_screen_reader_says(site: Site, open_pag
     nameless = []
 
     for name, path in PAGES.items():
-        page.goto(path.format(**site.runs))
+        page.goto(path.format(**site.runs, **site.artifacts))
         found = page.evaluate(
             """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a[href]")]
                 .filter((one) => !one.closest(".modebar") && !(one.labels?.length || one.ariaLabel || one.textContent.trim() || one.title))
@@ -108,3 +115,23 @@ def test_a_question_is_answered_by_keyboard(site: Site, open_page: OpenPage) -> 
 
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page).to_have_url(f"{site.address}/runs/{site.runs['taught']}/")
+
+
+def test_what_was_measured_once_is_a_number_and_becomes_a_curve_with_the_second(site: Site, open_page: OpenPage) -> None:
+    address = f"/runs/{site.runs['generations']}/"
+    page = open_page(address)
+    alone = page.locator('[data-panel="validation/accuracy"]')
+    expect(alone).to_contain_text("Validation: Accuracy")
+    expect(alone.locator("dd")).to_contain_text("at step")
+    expect(alone.locator(".main-svg")).to_have_count(0)
+
+    # The same page as if the run went on, with one more point from the server.
+    more = {"series": {"validation/accuracy": [[1000], [0.5]]}, "cut_after": None}
+    stream = f"retry: 600000\nevent: points\ndata: {json.dumps(more)}\n\n"
+    page.route("**/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+    page.route(f"**{address}", lambda route: route.fulfill(body=route.fetch().text().replace('data-ended="yes"', 'data-ended="no"')))
+    page.reload()
+
+    expect(alone).to_have_attribute("data-points", "2")
+    expect(alone.locator(".main-svg").first).to_be_visible()
+    expect(alone.locator("dd")).to_have_count(0)

@@ -1,9 +1,9 @@
 """What holds for every method in the catalog. A new method gets all of this without a line here."""
 
-import functools
 import importlib
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engine import catalog
-from engine.cards import Kind, MethodCard, Needs, TaskCard, TrainingSettings
+from engine.cards import MethodCard, TrainingSettings
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
 from engine.export import load_model
@@ -19,10 +19,9 @@ from engine.metrics.cards import METRICS
 from engine.runner import execute
 from engine.spec import RunSpec
 from engine.tasks.task import Task
+from engine.tiny_runs import TinyRuns, fewer
 from tests.engine.tiny import Killed, Watcher, kill, student_bytes
 
-ROWS = 150  # three batches of at most 64, the last one partial
-FEWER = {"train_limit": ROWS, "samples": 100, "held_out": 100}
 PARTS = ("Idea", "Equations", "Settings", "Differs from the paper", "Results")
 CLOCKS = ("ms", "s", "1/s")
 """Units of what differs from run to run."""
@@ -31,71 +30,14 @@ METHODS = list(catalog.methods().values())
 every_method = pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
 
 
-def task_of(card: MethodCard) -> TaskCard:
-    """The task of the method's own experiment."""
-    return catalog.tasks()[card.task]
+class Bench(TinyRuns):
+    """Makes tiny runs of one method on few rows, watched."""
 
+    def __init__(self, card: MethodCard, folder: Path) -> None:
+        super().__init__(card, folder, options=fewer(catalog.tasks()[card.task]))
 
-def options_of(task: TaskCard) -> dict[str, Any]:
-    """Fewer rows, where the task lets one choose."""
-    return {name: value for name, value in FEWER.items() if name in task.options.model_fields}
-
-
-def trainer_of(kind: Kind, task: TaskCard) -> MethodCard:
-    """What makes a model of this kind on the task from nothing."""
-    usual = [catalog.methods()[task.teacher_method], *METHODS]
-    return next(one for one in usual if task.kind_of(one) == kind and not one.student.trained_weights)
-
-
-@functools.cache
-def trained(kind: Kind, task_id: str, role: str, folder: Path) -> tuple[str, Path]:
-    """A model that knows something, made once: by its method's tiny preset, a teacher in the architecture of the task's own teacher."""
-    task, number = catalog.tasks()[task_id], 1 if role == "teacher" else 2
-    workdir = folder / f"{task_id}-{kind}-{role}"
-    card = trainer_of(kind, task)
-    bench = Bench(card, folder, task)
-    student = task.teacher if role == "teacher" and card.id == task.teacher_method else None
-    bench.run(workdir, bench.spec(cadence={"evaluate": 10_000}, student=student))
-    return f"run:{uuid.UUID(int=number)}", workdir / "student"
-
-
-class Bench:
-    """Makes short runs of one method."""
-
-    def __init__(self, card: MethodCard, folder: Path, task: TaskCard | None = None) -> None:
-        self.card, self.task, self.folder = card, task or task_of(card), folder
-        self.teacher, self.start = self._model(card.teachers, "teacher"), self._model(card.student, "student")
-        self.models = {ref: path for ref, path in (self.teacher, self.start) if ref}
-
-    def _model(self, needs: Needs | None, role: str) -> tuple[str, Path]:
-        if needs is None or not needs.trained_weights:
-            return "", Path()
-        kind = next(kind for kind in self.task.kinds if kind in needs.kinds)
-        return trained(kind, self.task.id, role, self.folder)
-
-    def spec(
-        self,
-        *,
-        seed: int = 0,
-        settings: dict[str, Any] | None = None,
-        cadence: dict[str, int] | None = None,
-        student: str | None = None,
-    ) -> RunSpec:
-        tiny, needed = self.card.presets["tiny"], self.card.teachers.at_least if self.card.teachers is not None else 0
-        return RunSpec.parse(
-            {
-                "method": self.card.id,
-                "task": self.task.id,
-                "task_options": options_of(self.task),
-                "teachers": [self.teacher[0]] * needed,
-                "student": student or self.start[0] or None,
-                "seed": seed,
-                "settings": {**tiny.settings, **(settings or {})},
-                "budget": dict(tiny.budget),
-                "cadence": cadence or {"evaluate": 4, "checkpoint": 2},
-                "threads": 1,
-            }
-        )
+    def spec(self, *, settings: Mapping[str, Any] | None = None, **fields: Any) -> RunSpec:
+        return super().spec(settings=settings, **{"cadence": {"evaluate": 4, "checkpoint": 2}, **fields})
 
     def run(self, workdir: Path, spec: RunSpec, watcher: Watcher | None = None, **options: Any) -> Outcome:
         outcome = execute(spec, watcher or Watcher(), workdir, models=self.models, **options)
@@ -216,7 +158,7 @@ def models_of(card: MethodCard) -> dict[str, Any]:
 @pytest.mark.parametrize("preset", ["small", "paper", "tiny"])
 def test_its_presets_are_specs(card: MethodCard, preset: str) -> None:
     chosen = card.presets[preset]
-    fields: dict[str, Any] = {"method": card.id, "task": task_of(card).id, "settings": dict(chosen.settings)}
+    fields: dict[str, Any] = {"method": card.id, "task": card.task, "settings": dict(chosen.settings)}
     fields |= {"budget": dict(chosen.budget)} if chosen.budget else {}
 
     spec = RunSpec.parse({**fields, **models_of(card)})
@@ -254,7 +196,7 @@ def bad_values(schema: dict[str, Any]) -> list[Any]:
 
 @every_method
 def test_a_bad_setting_is_refused_with_its_field_its_value_and_a_remedy(card: MethodCard) -> None:
-    fields = {"method": card.id, "task": task_of(card).id, **models_of(card)}
+    fields = {"method": card.id, "task": card.task, **models_of(card)}
     tried = 0
 
     for name, schema in card.settings.model_json_schema()["properties"].items():

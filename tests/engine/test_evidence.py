@@ -14,7 +14,7 @@ from engine import catalog
 from engine import evidence as experiment
 from engine.errors import EngineError, SpecError
 from engine.evidence import Arm, ChangedModel, Claim, Evidence, Results, above, all_of, at_least, below, same_in_every_seed
-from engine.evidence_report import Report
+from engine.evidence_report import Report, verdicts_on
 from engine.tasks.digits import protocol
 
 RESULTS = Results(
@@ -171,6 +171,28 @@ def test_a_report_holds_table_claims_command_and_what_it_ran_on(measured):
     assert data["seeds"] == [10, 11]
 
 
+def test_the_verdicts_on_a_page_are_those_of_its_claims():
+    claims = (
+        Claim("**shown** | as it is said", below("nll", "ours", "base")),
+        Claim("lower NLL", below("nll", "ours", "base")),
+        Claim("higher accuracy", above("accuracy", "ours", "base"), weaker=("not lower", at_least("accuracy", "ours", "base"))),
+        Claim("higher NLL", above("nll", "ours", "base")),
+    )
+    evidence = Evidence(
+        method="ps-kd",
+        protocol="",
+        arms=tuple(Arm(id=name, title=name, spec=lambda seed: {}) for name in ("base", "ours")),
+        baseline="base",
+        metrics=("accuracy", "nll"),
+        claims=claims,
+        published="| a | **shown** | of another table |",
+    )
+
+    page = Report(evidence, RESULTS, "").to_markdown()
+
+    assert verdicts_on(page) == {"shown": 2, "weaker check shown": 1, "not shown": 1}
+
+
 def test_a_report_marks_numbers_that_are_undefined_for_some_seeds():
     evidence = Evidence(
         method="ps-kd",
@@ -217,8 +239,10 @@ def test_every_method_of_the_catalog_has_its_page_of_evidence():
     for method_id, card in catalog.methods().items():
         page = (folder / f"{method_id}.md").read_text(encoding="utf-8")
         assert f"Method `{card.id}`, version {card.version}." in page
-        for claim in experiment.load(method_id).claims:
+        claims = experiment.load(method_id).claims
+        for claim in claims:
             assert claim.text.replace("|", "\\|") in page
+        assert sum(verdicts_on(page).values()) == len(claims)
 
 
 CELL = re.compile(r"(-?\d+\.\d+) ± (\d+\.\d+)")
@@ -259,8 +283,11 @@ def test_the_command_prints_json_and_writes_the_page(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["seeds"] == [10]
-    assert "python -m engine evidence supervised --seeds 1 --first-seed 10 --write docs/evidence/supervised.md" in page.read_text()
+    told, text = json.loads(done.stdout), page.read_text()
+    assert told["seeds"] == [10]
+    assert "python -m engine evidence supervised --seeds 1 --first-seed 10 --write docs/evidence/supervised.md" in text
+    assert told["memory"]["with_run_bytes"] > told["memory"]["alone_bytes"]
+    assert text.index("## What the paper reports") < text.index("## Memory") < text.index("## Specs of seed 10")
 
 
 @pytest.mark.parametrize(

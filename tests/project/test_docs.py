@@ -29,7 +29,8 @@ def blocks(language: str) -> list[tuple[str, str]]:
 WITH_DOCKER = "docs/how-to/operate-with-docker.md"  # no Docker engine is at hand; tests/docker checks those commands
 # They need a pretrained model of 93 MB and minutes to hours; the models' loading is tested with small stand-ins.
 WITH_SMOLLM2 = {"docs/how-to/use-a-pretrained-language-model.md", "docs/how-to/convert-a-model-to-latent-attention.md"}
-SCRIPTS = [(page, body) for page, body in blocks("sh") if page not in {WITH_DOCKER, *WITH_SMOLLM2}]
+WITH_MINILM = "docs/how-to/use-a-pretrained-encoder.md"  # likewise: 83 MB and minutes
+SCRIPTS = [(page, body) for page, body in blocks("sh") if page not in {WITH_DOCKER, *WITH_SMOLLM2, WITH_MINILM}]
 RUN_ELSEWHERE = {".venv/bin/pre-commit install"}  # it changes the checkout that it is run in
 
 

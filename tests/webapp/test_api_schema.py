@@ -74,7 +74,6 @@ def test_whatever_is_sent_is_answered_as_the_schema_says(operator: User, project
 
         @settings(
             max_examples=25,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             database=None,

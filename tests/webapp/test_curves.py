@@ -172,7 +172,7 @@ class TestThinning:
 
         assert curve.steps.tolist() == [0, 999]
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         values=st.lists(st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf")]), min_size=1, max_size=400),
         limit=st.integers(10, 100),

@@ -11,7 +11,7 @@ from django.urls import reverse
 from engine import views
 from tests.webapp.conftest import RunMaker
 from webapp.accounts.models import User
-from webapp.runs.diagnostics import tables_of, views_of
+from webapp.runs.diagnostics import _Kept, tables_of, views_of
 from webapp.runs.models import Artifact, Evaluation, Run
 from webapp.runs.status import status_of
 
@@ -70,7 +70,7 @@ def test_texts_are_shown_as_text_with_the_shades_of_their_pieces(finished_run: R
     assert "&lt;b&gt;once" in page and "<b>once" not in page
     assert '<span class="shade-0">a</span><span class="shade-9">&lt;i&gt;</span>' in page
     assert "<span>plain</span>" in page
-    assert "shaded by KL" in page
+    assert "Shaded by KL" in page
 
 
 def test_an_artifact_is_the_last_word_on_a_table_of_its_name(finished_run: RunMaker, store: Path) -> None:
@@ -111,3 +111,45 @@ def test_a_phase_is_counted_where_there_are_several(index: int | None, count: in
     run = Run(state="running", phase="distill", phase_index=index, phase_count=count)
 
     assert status_of(run).activity == words
+
+
+def kept(run: Run, store: Path, name: str, content: str) -> Artifact:
+    (store / f"{name}.json").write_text(content)
+    about = {"kind": "table", "path": f"{name}.json", "bytes": len(content), "sha256": "0" * 64}
+    return Artifact.objects.create(run=run, attempt=1, name=name, **about)
+
+
+def test_an_artifact_is_read_once_since_it_never_changes(finished_run: RunMaker, store: Path) -> None:
+    run = finished_run()
+    kept(run, store, "suspects", json.dumps(SUSPECTS))
+    kept(run, store, "records", "[1]")
+    first = tables_of(run)
+
+    for name in ("suspects", "records"):
+        (store / f"{name}.json").unlink()
+
+    assert tables_of(run) == first == {"suspects": SUSPECTS}
+
+
+def test_an_artifact_that_could_not_be_read_is_asked_for_again(finished_run: RunMaker, store: Path) -> None:
+    run = finished_run()
+    kept(run, store, "suspects", json.dumps(SUSPECTS))
+    (store / "suspects.json").rename(store / "away")
+    assert tables_of(run) == {}
+
+    (store / "away").rename(store / "suspects.json")
+
+    assert tables_of(run) == {"suspects": SUSPECTS}
+
+
+def test_only_so_many_bytes_of_artifacts_are_kept_the_newest_asked(finished_run: RunMaker, store: Path) -> None:
+    text = json.dumps(SUSPECTS)
+    run, keeper = finished_run(), _Kept(most_bytes=2 * len(text))
+    one, two, three = (kept(run, store, name, text) for name in ("one", "two", "three"))
+    for artifact in (one, two, one, three):  # the second is the one that was not asked for the longest
+        assert keeper.of(artifact) == SUSPECTS
+
+    for artifact in (one, two, three):
+        (store / artifact.path).unlink()
+
+    assert [keeper.of(artifact) is not None for artifact in (one, two, three)] == [True, False, True]

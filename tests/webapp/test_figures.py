@@ -252,3 +252,23 @@ def test_the_levels_of_lines_reach_over_all_of_them() -> None:
 
     assert drawn is not None
     assert (drawn["data"][-1]["name"], drawn["data"][-1]["x"], drawn["data"][-1]["y"]) == ("floor", [1, 4], [0.5, 0.5])
+
+
+def test_lines_of_a_view_that_share_a_color_are_told_apart_by_their_dashes() -> None:
+    names = [f"line {number}" for number in range(len(COLORS) + 1)]
+
+    drawn = figure_of(views.lines("Many", {name: ([1], [1]) for name in names}, x="x", y="y"), color=COLORS[3])
+
+    assert drawn is not None
+    strokes = [(line["line"]["color"], line["line"]["dash"]) for line in drawn["data"]]
+    assert len(set(strokes)) == len(names)
+
+
+@pytest.mark.parametrize(("side", "gap"), [(24, 1), (25, 0.01)])
+def test_a_heat_map_always_has_a_gap_since_without_one_it_needs_inline_style(side: int, gap: float) -> None:
+    names = [str(place) for place in range(side)]
+
+    drawn = figure_of(views.heatmap("Wide", [[1.0] * side], rows=["a"], columns=names, x="x", y="y"), color=COLORS[0])
+
+    assert drawn is not None
+    assert (drawn["data"][0]["xgap"], drawn["data"][0]["ygap"]) == (gap, gap)

@@ -272,4 +272,4 @@ class Life(RuleBasedStateMachine):
 @pytest.mark.django_db(transaction=True)
 def test_no_order_of_events_breaks_a_runs_life() -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=checks))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=40, suppress_health_check=checks))  # type: ignore[no-untyped-call]

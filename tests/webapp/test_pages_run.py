@@ -31,6 +31,17 @@ def test_the_student_stands_beside_its_teacher(finished_run: RunMaker, viewer: U
     assert "0.9000" in page and "0.9500" in page and "−0.0500" in page
 
 
+def test_a_student_that_goes_on_from_another_run_names_it(finished_run: RunMaker, viewer: User) -> None:
+    first = finished_run(name="first of two")
+    second = finished_run(name="second of two", student=f"run:{first.pk}")
+
+    page = text_of(as_(viewer).get(reverse("run-detail", args=[second.pk])))
+
+    link = f'<a href="{reverse("run-detail", args=[first.pk])}">first of two</a>'
+    assert f"student from {link}" in page
+    assert f"<dt>Student</dt><dd>{link}</dd>" in page
+
+
 def test_bins_of_few_examples_that_carry_the_error_are_warned_of(finished_run: RunMaker, viewer: User) -> None:
     # 2 of 100 examples, 0.5 away: they carry 0.01 of an ECE of 0.05, a fifth.
     bins = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.metrics.cards import HEADLINE
+from engine.metrics.cards import HEADLINE, METRICS
 from tests.webapp.conftest import RunMaker, signed_in
 from webapp.accounts.models import User
 from webapp.runs.runs_table import COOKIE
@@ -38,3 +38,30 @@ def test_without_a_choice_the_metrics_are_those_that_the_projects_students_are_t
     finished_run(metrics=dict.fromkeys(HEADLINE["classifier"], 0.5))
     shown = signed_in(viewer).get("/p/distillery/").context["table"].chosen
     assert shown[3:-3] == (*HEADLINE["classifier"][:2], HEADLINE["dataset"][0])
+
+
+def test_of_four_kinds_or_more_the_table_shows_one_metric_each(viewer: User, finished_run: RunMaker) -> None:
+    kinds = ("classifier", "causal-lm", "dataset", "knowledge")
+    finished_run(metrics={name: 0.5 for kind in kinds for name in HEADLINE[kind]})
+
+    shown = signed_in(viewer).get("/p/distillery/").context["table"].chosen
+
+    assert shown[3:-3] == tuple(HEADLINE[kind][0] for kind in kinds)
+
+
+def test_a_long_title_is_shortened_in_the_head_and_whole_in_its_tooltip(viewer: User, finished_run: RunMaker) -> None:
+    finished_run(metrics={"rollout_kl_student_teacher": 0.5})
+
+    page = signed_in(viewer).get("/p/distillery/").content.decode()
+
+    card = METRICS["rollout_kl_student_teacher"]
+    assert f'title="{card.title}: {card.description}"' in page.replace("&#x27;", "'")
+    assert f">{card.head}<" in page and len(card.head) < 20
+    assert f"> {card.title}</label>" in page  # where columns are chosen there is room
+
+
+def test_no_two_metrics_have_one_head() -> None:
+    heads = [card.head for card in METRICS.values()]
+
+    assert len(set(heads)) == len(heads)
+    assert all(len(METRICS[name].head) <= 22 for headline in HEADLINE.values() for name in headline)

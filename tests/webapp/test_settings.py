@@ -73,6 +73,7 @@ def test_a_page_allows_scripts_from_here_only(viewer: User) -> None:
 
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives["script-src"] == "'self'"
+    assert directives["style-src-attr"] == "'unsafe-inline'"  # only here: Swagger's page has styles of its own
     assert directives["default-src"] == "'self'"
     assert (directives["object-src"], directives["base-uri"], directives["frame-ancestors"]) == ("'none'", "'none'", "'none'")
 

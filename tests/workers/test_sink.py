@@ -246,13 +246,13 @@ def test_a_run_says_where_it_is(held: Claim) -> None:
     assert models.LogLine.objects.get().text == "A line\N{REPLACEMENT CHARACTER}."
 
 
-def test_a_run_says_in_which_of_its_phases_it_is(held: Claim) -> None:
+def test_a_run_says_in_which_of_its_phases_it_is_and_tells_no_pace_of_another(held: Claim) -> None:
     sink = Sink(held)
     say(sink, PhaseStarted("train", 0, 3, 0, 100), Progress(100, 300, "train", 1.5, 4.5))
     say(sink, PhaseStarted("distill", 1, 3, 100, 100))
 
     run = models.Run.objects.get()
-    assert (run.phase, run.phase_index, run.phase_count) == ("distill", 1, 3)
+    assert (run.phase, run.phase_index, run.phase_count, run.steps_per_second) == ("distill", 1, 3, None)
 
 
 def test_the_outcome_is_kept_for_the_shepherd(held: Claim) -> None:

@@ -53,9 +53,10 @@ def reached(run: Run, step: int) -> Attempt:
 
 
 def test_a_queued_run_is_trained_and_everything_of_it_is_there(worker: Program) -> None:
-    run = ended(queued_run(budget={"steps": 40}, cadence={"evaluate": 10}))
+    run = ended(queued_run(budget={"steps": 40}, cadence={"evaluate": 10}, threads=3))
 
     assert (run.state, run.step, run.total_steps, run.phase) == (State.SUCCEEDED, 40, 40, "train")
+    assert run.attempts.get().device == "CPU, 3 threads"
     assert [line.after for line in run.history.all()] == ["queued", "starting", "running", "succeeded"]
     assert history_of(run.pk)["loss"][0] == list(range(1, 41))
     assert [(each.step, each.split) for each in run.evaluations.filter(subject="student", final=False)] == [

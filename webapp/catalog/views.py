@@ -5,11 +5,13 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from engine.errors import SpecError
 from webapp.accounts.models import Role
 from webapp.accounts.permissions import project_for
 from webapp.catalog import queries
 from webapp.catalog.method_page import as_html, presets_of, settings_of
 from webapp.requests import SignedIn
+from webapp.runs.runs_table import metric_column, plain_column
 
 
 @require_GET
@@ -41,11 +43,26 @@ def method_detail(request: SignedIn, slug: str, method_id: str) -> HttpResponse:
 @login_required
 def models(request: SignedIn, slug: str) -> HttpResponse:
     project = project_for(request.user, slug)
-    task = request.GET.get("task", "")
+    task, sort, problem = request.GET.get("task", ""), request.GET.get("sort") or "-created", ""
+    try:
+        page = queries.models_page(project, task=task, sort=sort)
+    except SpecError as error:
+        problem = str(error)
+        page = queries.models_page(project, task=task)
     context = {
         "project": project,
         "section": "models",
-        "models": queries.models_of(project, task=task)[:500],
+        "problem": problem,
+        "page": page,
+        "columns": {
+            "name": plain_column("name", "Model", "name", sort=sort),
+            "architecture": plain_column("architecture", "Architecture", "architecture", sort=sort),
+            "parameters": plain_column("parameters", "Parameters", "-parameters", sort=sort),
+            "task": plain_column("task", "Task", "task", sort=sort),
+            "created": plain_column("created", "Made", "-created", sort=sort),
+        },
+        "metrics": [metric_column(name, sort=sort) for name in page.columns],
+        "sort": request.GET.get("sort", ""),
         "tasks": queries.tasks(),
         "task": task,
         "may_operate": Role(project.my_role).includes(Role.OPERATOR),

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from webapp.figures.figure import Figure, figure
-from webapp.figures.palette import COLORS, NEUTRAL
+from webapp.figures.palette import COLORS, DASHES, NEUTRAL
 
 REFERENCES = frozenset({"teacher", "data", "baseline", "reference", "start", "before", "real"})
 """What a series is called that others are seen against: it is gray."""
+FEW_CELLS = 24
+"""Rows and columns of a heat map between whose cells there is a line."""
+FEW_POINTS = 20
+"""Points of a group that are large enough to be found one by one."""
 LEVEL_DASHES = ("dash", "dot", "dashdot", "longdash")
 
 
@@ -41,11 +45,15 @@ def _lines(view: Mapping[str, Any], color: str) -> Figure:
             "name": name,
             "x": list(series["x"]),
             "y": list(series["y"]),
-            "line": {"color": colors[name], "width": 2, "dash": "dash" if name in REFERENCES else "solid"},
+            "line": {
+                "color": colors[name],
+                "width": 2,
+                "dash": "dash" if name in REFERENCES else DASHES[place // len(COLORS) % len(DASHES)],
+            },
             "marker": {"size": 5},
             "hovertemplate": "%{y:.4g}",
         }
-        for name, series in view["series"].items()
+        for place, (name, series) in enumerate(view["series"].items())
     ]
     ends = [x for series in view["series"].values() for x in series["x"] if x is not None]
     for place, (name, value) in enumerate(view.get("levels", {}).items()):
@@ -113,7 +121,7 @@ def _scatter(view: Mapping[str, Any], color: str) -> Figure:
             "name": name,
             "x": list(group["x"]),
             "y": list(group["y"]),
-            "marker": {"color": colors[name], "size": 4, "opacity": 0.6},
+            "marker": {"color": colors[name]} | ({"size": 4, "opacity": 0.6} if len(group["x"]) > FEW_POINTS else {"size": 9}),
             "hovertemplate": "%{x:.3g}, %{y:.3g}",
         }
         for name, group in view["groups"].items()
@@ -123,12 +131,16 @@ def _scatter(view: Mapping[str, Any], color: str) -> Figure:
 
 
 def _heatmap(view: Mapping[str, Any], color: str) -> Figure:
+    # Without any gap Plotly draws with a style attribute, which the page's policy refuses.
+    gap = 1 if max(len(view["columns"]), len(view["rows"])) <= FEW_CELLS else 0.01
     cells = {
         "type": "heatmap",
         "x": [str(one) for one in view["columns"]],
         "y": [str(one) for one in view["rows"]],
         "z": [list(row) for row in view["values"]],
         "colorscale": "Viridis",
+        "xgap": gap,
+        "ygap": gap,
         "hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>",
     }
     return figure([cells], title=str(view["title"]), x=view["x"], y=view["y"], xaxis={"type": "category"}, yaxis={"type": "category"})

@@ -14,7 +14,8 @@ def panels_for(run: Run, *, width: int, baseline: Run | None = None) -> tuple[st
     """The cursor, and a JSON-safe dict for each panel. `width`: the most points of one curve. The caller has asked for the permission."""
     history = curves.history(run, points=width)
     beneath = curves.history(baseline, points=width) if baseline is not None else None
-    panels = panels_of(list(history.series), METRICS, shown=opened(headline_of(run.spec)))
+    headline = [name for name in headline_of(run.spec) if f"validation/{name}" in history.series]
+    panels = panels_of(list(history.series), METRICS, shown=opened(headline))
     return history.cursor, [_panel(panel, history, beneath, run=run, baseline=baseline) for panel in panels]
 
 

@@ -31,12 +31,16 @@ def content_of(artifact: Artifact) -> Content:
     return Content(f"{name}.tar", size, _archive(members))
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Every file in the folder, by name. A link is left out: it may lead anywhere."""
+    found = sorted(folder.rglob("*"))
+    return [file for file in found if not file.is_symlink() and file.is_file() and file.resolve().is_relative_to(folder)]
+
+
 def _members(folder: Path) -> list[tuple[bytes, Path]]:
-    """Header and path of every file in the folder, by name. A link is left out: it may lead anywhere."""
+    """Header and path of every file in the folder, by name."""
     members = []
-    for file in sorted(folder.rglob("*")):
-        if file.is_symlink() or not file.is_file() or not file.resolve().is_relative_to(folder):
-            continue
+    for file in files_of(folder):
         info = tarfile.TarInfo(f"{folder.name}/{file.relative_to(folder).as_posix()}")
         info.size, info.mtime, info.mode = file.stat().st_size, int(file.stat().st_mtime), 0o644
         members.append((info.tobuf(tarfile.PAX_FORMAT), file))

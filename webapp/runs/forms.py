@@ -9,7 +9,7 @@ import json
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -18,12 +18,12 @@ from pydantic.fields import FieldInfo
 from engine.cards import Preset
 from engine.errors import Problem
 
-Kind = Literal["number", "integer", "choice", "flag", "text", "json"]
+Kind = Literal["number", "integer", "choice", "flag", "text", "list", "json"]
 
 FOLDED = frozenset({"micro_batches", "momentum", "nesterov", "gradient_clip", "weight_decay"})
 """Settings that every method has and few people touch: under "Optimizer details"."""
 
-ACRONYMS = frozenset({"ce", "kd", "kl", "ema", "lr", "l2", "mse", "nll"})
+ACRONYMS = frozenset({"ce", "dkd", "dpo", "ema", "gan", "kd", "kl", "kv", "l2", "lr", "mla", "mse", "nll", "sft", "ssim", "url"})
 
 BUDGET = ("steps", "epochs", "seconds")
 CADENCE = ("evaluate", "checkpoint", "log")
@@ -32,7 +32,8 @@ PLACE = ("device", "devices", "precision", "threads")
 
 @dataclass
 class Field:
-    """One input. `path` is its place in the request's body, and the name of the HTML control; `raw` is the text that it shows."""
+    """One input. `path` is its place in the request's body, and the name of the HTML control; `raw` is the text that it shows.
+    `of_numbers`: what a list has as entries."""
 
     path: str
     label: str
@@ -43,6 +44,7 @@ class Field:
     placeholder: str = ""
     choices: list[str] = field(default_factory=list)
     optional: bool = False
+    of_numbers: bool = False
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -67,9 +69,11 @@ class Field:
         if self.kind == "flag":
             return text == "true"
         if not text:
-            return None if self.optional else ([] if self.kind == "json" else "")
+            return None if self.optional else ([] if self.kind in {"list", "json"} else "")
+        if self.kind == "list":
+            return _list(text, self.of_numbers)
         if self.kind == "json":
-            return _list_or_json(text)
+            return _json(text)
         if self.kind in {"number", "integer"}:
             return _number(text)
         return text
@@ -89,7 +93,7 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list) and all(isinstance(item, int | float) for item in value):
+    if isinstance(value, list) and all(isinstance(item, int | float) or _is_word(item) for item in value):
         return ", ".join(map(text_of, value))
     if isinstance(value, list | dict):
         return json.dumps(value)
@@ -97,14 +101,18 @@ def text_of(value: Any) -> str:
 
 
 def show_problems(fields: Iterable[Field], problems: Iterable[Problem]) -> list[Problem]:
-    """Puts each problem beside its field and returns those that have none. `teachers.0` belongs to `teachers`."""
+    """Puts each problem beside its field and returns those that have none. `teachers.0` belongs to `teachers`; of a list's entries the first
+    wrong one is told."""
     by_path = {one.path: one for one in fields}
     left = []
     for problem in problems:
         path = problem.field
         while path and path not in by_path:
             path = path.rpartition(".")[0]
-        if path:
+        if path and by_path[path].kind == "list" and path != problem.field:
+            entry = problem.field.removeprefix(f"{path}.").partition(".")[0]
+            by_path[path].errors = by_path[path].errors or [f"entry {int(entry) + 1} {problem.message}"]
+        elif path:
             by_path[path].errors.append(problem.message)
         else:
             left.append(problem)
@@ -128,11 +136,15 @@ def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: A
     start = default if value is ... else text_of(value)
     raw = start if typed is None else typed.get(path, start)
     label = info.title or label_of(path.rpartition(".")[2])
-    return Field(path, label, kind, help=_help(info), raw=raw, default=default, choices=choices, optional=optional)
+    numbers = kind == "list" and _has_numbers(info.annotation)
+    about = f"{_help(info)} With commas between the entries." if kind == "list" else _help(info)
+    return Field(path, label, kind, help=about, raw=raw, default=default, choices=choices, optional=optional, of_numbers=numbers)
 
 
 def _kind(annotation: Any) -> tuple[Kind, list[str], bool]:
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         rest = [one for one in get_args(annotation) if one is not type(None)]
         kind, choices, _ = _kind(rest[0]) if len(rest) == 1 else ("json", [], True)
@@ -145,7 +157,16 @@ def _kind(annotation: Any) -> tuple[Kind, list[str], bool]:
         return "integer", [], False
     if annotation is float:
         return "number", [], False
+    if origin is list and _kind(get_args(annotation)[0])[0] in {"number", "integer", "choice", "text"}:
+        return "list", [], False
     return ("text" if annotation is str else "json"), [], False
+
+
+def _has_numbers(annotation: Any) -> bool:
+    """Whether a list's entries are numbers; else they are words."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    return _kind(get_args(annotation)[0])[0] in {"number", "integer"}
 
 
 def _help(info: FieldInfo) -> str:
@@ -180,11 +201,22 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _list_or_json(text: str) -> Any:
-    """`0.5, 0.5` is a list of numbers to a person; anything else is JSON, or stays text and is refused with a sentence."""
+def _list(text: str, of_numbers: bool) -> Any:
+    """`20` is [20] and `20, 2, 0.5` is [20, 2, 0.5]; so are they in brackets, as JSON writes them. A trailing comma is none."""
+    if text.startswith("["):
+        return _json(text)
+    items = [item.strip() for item in text.removesuffix(",").split(",")]
+    return [_number(item) for item in items] if of_numbers else items
+
+
+def _json(text: str) -> Any:
+    """What is no JSON stays text, and is refused with a sentence."""
     try:
         return json.loads(text)
-    except ValueError:
-        pass
-    items = [_number(item.strip()) for item in text.split(",")]
-    return items if all(isinstance(item, int | float) for item in items) else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def _is_word(item: Any) -> bool:
+    """Whether a list's entry can be typed as it is, between commas."""
+    return isinstance(item, str) and item == item.strip() and item != "" and "," not in item and not item.startswith("[")

@@ -9,13 +9,16 @@ from django.http import QueryDict
 from engine import catalog
 from engine.cards import MethodCard, TaskCard, TrainingSettings
 from engine.errors import Problem
-from engine.spec import Budget, Cadence, RunSpec
+from engine.spec import Budget, Cadence, RunSpec, problems_of
 from webapp.runs.forms import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.runs.launch import LaunchOptions
 
 ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority")
 """What a launch says beside the spec (LaunchOptions)."""
 
+
+LONG = 20
+"""Times the steps of a task's default teacher; a budget of more epochs than that was hardly meant."""
 
 DEFAULT_PRESET = "small"
 """Equal to the defaults, by the rule that every card keeps."""
@@ -101,7 +104,7 @@ class LaunchForm:
             method, task, preset, student, [one for one in teachers if one],
             about=_about(typed, about),
             seed=fields_of(RunSpec, at="", typed=typed, values=spec, only=["seed"]),
-            settings=fields_of(method.settings, at="settings", typed=typed, values=settings),
+            settings=_settings(method, task, typed, settings),
             options=fields_of(task.options, at="task_options", typed=typed, values=spec.get("task_options") or {}),
             budget=_budget(method, typed, budget),
             cadence=fields_of(Cadence, at="cadence", typed=typed, values=spec.get("cadence") or {}, only=CADENCE),
@@ -123,10 +126,49 @@ class LaunchForm:
 
     @property
     def budget_hint(self) -> str:
-        """What an empty budget means."""
-        if self.method.steps is not None:
-            return f"All empty: {self.method.steps:,} steps."
-        return f"All empty: {self.method.epochs} epochs of {self.task.train_rows:,} rows."
+        """What the budget as it is typed comes to in steps, or an empty one; nothing where it makes no sense, which a launch tells then."""
+        typed = {one.name: one.value() for one in self.budget if one.raw.strip()}
+        steps, epochs = typed.get("steps"), typed.get("epochs")
+        start = "" if {"steps", "epochs"} & typed.keys() else "All empty: "
+        if start and self.method.steps is not None:
+            steps = self.method.steps
+        elif start:
+            epochs = self.method.epochs
+        found = self._epoch()
+        if found is None or (steps is not None and epochs is not None):
+            return ""
+        words, length = found
+        if isinstance(epochs, int) and epochs > 0 and length:
+            return f"{start}{epochs:,} epoch{'s' * (epochs != 1)} of {words} = {epochs * length:,} steps.{self._caution(epochs * length)}"
+        if isinstance(steps, int) and steps > 0:
+            of = f" = {steps / length:.3g} epoch{'s' * (steps != length)} of {words}" if length and self.method.steps is None else ""
+            return f"{start}{steps:,} step{'s' * (steps != 1)}{of}."
+        return ""
+
+    def _epoch(self) -> tuple[str, int] | None:
+        """One pass over the training rows: `1,200 rows in batches of 64`, and its steps, 0 without rows; None where a field makes no sense."""
+        settings, options = ({one.name: one.value() for one in fields} for fields in (self.settings, self.options))
+        batch = settings.get("batch_size")
+        if problems_of(self.task.options, options) or not (batch is None or (isinstance(batch, int) and batch > 0)):
+            return None
+        rows = options.get("train_limit") or self.task.under(options).train_rows
+        if not rows:
+            return "", 0
+        spec = RunSpec.model_construct(
+            method=self.method.id, task=self.task.id, settings={} if batch is None else {"batch_size": batch}, task_options=options
+        )
+        return f"{rows:,} rows{'' if batch is None else f' in batches of {batch:,}'}", spec.steps_per_epoch
+
+    def _caution(self, steps: int) -> str:
+        """For far more steps than the task's own teacher gets."""
+        usual = self.task.teacher_preset.budget.get("steps") if self.task.teacher_preset is not None else None
+        return f" That is long: the task's default teacher has {usual:,}." if usual is not None and steps > LONG * usual else ""
+
+    @property
+    def length_fields(self) -> str:
+        """What the budget's length in steps depends on, as a selector of the page."""
+        on = [*self.budget, *(one for one in [*self.settings, *self.options] if one.name in {"batch_size", "train_limit"})]
+        return ", ".join(f"#{one.html_id}" for one in on)
 
     @property
     def folded_settings(self) -> list[Field]:
@@ -188,6 +230,16 @@ def _about(typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[F
     return fields
 
 
+def _settings(method: MethodCard, task: TaskCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
+    """A setting that follows from the task when it is left empty says in gray what it is then."""
+    fields = fields_of(method.settings, at="settings", typed=typed, values=values)
+    follows = method.left_empty(task)
+    for one in fields:
+        if follows.get(one.name) is not None:
+            one.placeholder = f"{text_of(follows[one.name])} unless set"
+    return fields
+
+
 def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
     """An empty budget is the method's own number of steps or epochs, which its field says in gray."""
     fields = fields_of(Budget, at="budget", typed=typed, values=values, only=BUDGET)
@@ -209,7 +261,10 @@ def task_choices() -> list[Choice]:
 
 def student_choices(task: TaskCard, models: Sequence[Choice]) -> list[Choice]:
     """The task's architectures, then trained models to go on from."""
-    built_in = [Choice(name, f"{name}: {one.description}", "New, with random weights") for name, one in task.architectures.items()]
+    built_in = [
+        Choice(name, f"{name}: {one.description}", "New, from a pretrained model" if one.pretrained else "New, with random weights")
+        for name, one in task.architectures.items()
+    ]
     return built_in + [Choice(one.value, one.label, "Go on from a trained model") for one in models]
 
 

@@ -53,6 +53,14 @@ def launch_fields(request: SignedIn, slug: str) -> HttpResponse:
     return render(request, "runs/_launch_fields.html", _context(project, form))
 
 
+@require_POST
+@login_required
+def launch_budget(request: SignedIn, slug: str) -> HttpResponse:
+    """What the budget comes to, while it is typed."""
+    queries.project_for(request.user, slug, at_least=Role.OPERATOR)
+    return render(request, "runs/_budget_hint.html", {"form": LaunchForm.typed(request.POST)})
+
+
 def _first(request: SignedIn, project: Project) -> HttpResponse:
     """The page before anything was typed: from a run to clone, the recipe of a teacher, or the method and task in the address."""
     if clone := _cloned(request):

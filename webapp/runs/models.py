@@ -165,10 +165,11 @@ class MetricSeries(models.Model):
 
 
 class MetricPoint(models.Model):
-    """One value of one series at one step: the narrow table that COPY fills. No foreign key is checked for each row."""
+    """One value of one series at one step: the narrow table that COPY fills. No foreign key is checked for each row; who deletes a series
+    by this model deletes its points."""
 
     pk = models.CompositePrimaryKey("series_id", "step")
-    series = models.ForeignKey(MetricSeries, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(MetricSeries, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     step = models.BigIntegerField()
     value = models.FloatField()
 

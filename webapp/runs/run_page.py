@@ -87,6 +87,14 @@ def teachers_of(run: Run) -> list[ModelRecord]:
     return list(run.teachers.order_by("name"))
 
 
+def start_of(run: Run) -> ModelRecord | None:
+    """The model with whose weights the student began, where that is the student of another run."""
+    student = run.spec.get("student") or {}
+    if student.get("source") != "run":
+        return None
+    return ModelRecord.objects.filter(project=run.project, run=student["name"]).first()
+
+
 def judged_of(run: Run) -> Judged | None:
     """The newest evaluation of each subject and split: at most eight rows, whatever the run's length."""
     newest = Evaluation.objects.filter(run=run).order_by("subject", "split", "final", "-step", "-id").distinct("subject", "split", "final")

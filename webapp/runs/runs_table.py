@@ -28,16 +28,19 @@ FIXED = {
 BEFORE, AFTER = ("method", "student", "seed"), ("parameters", "created", "seconds")
 """The columns that stand around the metrics when nobody has chosen any."""
 
-MOST_OF_ONE_KIND, MOST_OF_EACH_KIND = 4, 2
-"""Metrics in the table of a project whose students are all of one kind, and of one with several kinds."""
+MOST_OF_EACH = {1: 4, 2: 2, 3: 2}
+"""How many metrics of each kind of student are in the table of a project with so many kinds; of more kinds, one of each: more would not
+fit beside each other."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column that is shown. `sort` is what a click on its head asks for, `sorted` is "ascending", "descending" or empty."""
+    """One column that is shown. `head` is its title, shortened where that is long. `sort` is what a click on it asks for, `sorted` is
+    "ascending", "descending" or empty."""
 
     id: str
     title: str
+    head: str
     description: str
     metric: bool
     better: str
@@ -90,29 +93,39 @@ class TableState:
 
     @property
     def name_column(self) -> Column:
-        return self._built("name", "Run", "", metric=False, better="", first="name")
+        return plain_column("name", "Run", "name", sort=self.sort)
 
     @property
     def state_column(self) -> Column:
-        return self._built("state", "State", "", metric=False, better="", first="state")
+        return plain_column("state", "State", "state", sort=self.sort)
 
     def _column(self, name: str) -> Column:
         if name in FIXED:
             title, first = FIXED[name]
-            return self._built(name, title, "", metric=False, better="", first=first)
-        card = METRICS.get(name)
-        title = card.title if card else name.replace("_", " ")
-        better = (card.better if card else None) or ""
-        # The best comes first at the first click.
-        return self._built(
-            name, title, card.description if card else "", metric=True, better=better, first=name if better == "lower" else f"-{name}"
-        )
+            return plain_column(name, title, first, sort=self.sort)
+        return metric_column(name, sort=self.sort, sortable=name in self.metrics)
 
-    def _built(self, name: str, title: str, description: str, *, metric: bool, better: str, first: str) -> Column:
-        now = "" if self.sort.lstrip("-") != name else ("descending" if self.sort.startswith("-") else "ascending")
-        sortable = bool(first) and (not metric or name in self.metrics)
-        flipped = {"ascending": f"-{name}", "descending": name}.get(now, first)
-        return Column(name, title, description, metric, better, flipped if sortable else "", now)
+
+def plain_column(name: str, title: str, first: str, *, sort: str) -> Column:
+    """A column that is no metric. `first` is how the first click sorts (nothing: it can't), `sort` how the table is sorted."""
+    return Column(name, title, title, "", False, "", *_sorting(name, first, sort))
+
+
+def metric_column(name: str, *, sort: str, sortable: bool = True) -> Column:
+    """A metric's column; the best come first at the first click."""
+    card = METRICS.get(name)
+    if card is None:
+        title = name.replace("_", " ")
+        return Column(name, title, title, "", True, "", *_sorting(name, f"-{name}" if sortable else "", sort))
+    first = name if card.better == "lower" else f"-{name}"
+    description = card.description if card.head == card.title else f"{card.title}: {card.description}"
+    return Column(name, card.title, card.head, description, True, card.better or "", *_sorting(name, first if sortable else "", sort))
+
+
+def _sorting(name: str, first: str, sort: str) -> tuple[str, str]:
+    """What a click asks for, and how the column is sorted now."""
+    now = "" if sort.lstrip("-") != name else ("descending" if sort.startswith("-") else "ascending")
+    return ({"ascending": f"-{name}", "descending": name}.get(now, first) if first else "", now)
 
 
 def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
@@ -120,5 +133,9 @@ def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
     every = list(dict.fromkeys(HEADLINE.values()))
     told = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
     told = told or [HEADLINE["classifier"]]
-    most = MOST_OF_ONE_KIND if len(told) == 1 else MOST_OF_EACH_KIND
-    return tuple(dict.fromkeys(name for headline in told for name in [one for one in headline if one in metrics or len(told) == 1][:most]))
+    most = MOST_OF_EACH.get(len(told), 1)
+    # Of the only kind all are shown, what was measured first: its tasks need not measure the same.
+    shown = [
+        sorted(one, key=lambda name: name not in metrics) if len(told) == 1 else [name for name in one if name in metrics] for one in told
+    ]
+    return tuple(dict.fromkeys(name for headline in shown for name in headline[:most]))

@@ -9,6 +9,7 @@ urlpatterns = [
     path("p/<slug:slug>/", views.runs, name="runs"),
     path("p/<slug:slug>/launch/", launch_views.launch, name="launch"),
     path("p/<slug:slug>/launch/fields/", launch_views.launch_fields, name="launch-fields"),
+    path("p/<slug:slug>/launch/budget/", launch_views.launch_budget, name="launch-budget"),
     path("p/<slug:slug>/compare/", compare_views.compare, name="compare"),
     path("p/<slug:slug>/compare/curves/", compare_views.compare_curves, name="compare-curves"),
     path("p/<slug:slug>/trash/", views.trash, name="trash"),
@@ -23,5 +24,6 @@ urlpatterns = [
     path("runs/<uuid:run_id>/delete/", views.run_delete, name="run-delete"),
     path("runs/<uuid:run_id>/restore/", views.run_restore, name="run-restore"),
     path("runs/<uuid:run_id>/edit/", views.run_edit, name="run-edit"),
+    path("artifacts/<uuid:artifact_id>/", views.artifact, name="artifact"),
     path("vendor/plotly-<str:plotly_version>.min.js", plotly.bundle, name="plotly"),
 ]

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from engine.errors import SpecError
 from webapp.accounts.models import Role, User
 from webapp.requests import SignedIn
-from webapp.runs import actions, curve_panels, diagnostics, queries, run_page
+from webapp.runs import actions, artifact_page, curve_panels, diagnostics, queries, run_page
 from webapp.runs.lifecycle import NotAllowed
 from webapp.runs.models import Run, State
 from webapp.runs.news import mark_of
@@ -102,6 +102,16 @@ def run_curves(request: SignedIn, run_id: UUID) -> JsonResponse:
 
 @require_GET
 @login_required
+def artifact(request: SignedIn, artifact_id: UUID) -> HttpResponse:
+    """What an artifact holds: `?file=` of a folder, `?tensor=` of a file, `?q=` words to find, `?start=` from which entry on."""
+    one = queries.artifact_for(request.user, artifact_id)
+    run = queries.run_for(request.user, one.run_id)
+    look = artifact_page.look_at(one, artifact_page.Asked.read(request.GET), number=run.number)
+    return render(request, "runs/artifact.html", {"project": run.project, "section": "runs", "run": run, "artifact": one, "look": look})
+
+
+@require_GET
+@login_required
 def trash(request: SignedIn, slug: str) -> HttpResponse:
     project = queries.project_for(request.user, slug)
     page = queries.runs_page(project, {"trash": "true"}, "-created", _page_number(request))
@@ -159,6 +169,7 @@ def _header(run: Run) -> dict[str, Any]:
         "section": "runs",
         "status": status_of(run, queries.newest_attempt(run)),
         "student": run_page.student_of(run.spec),
+        "start": run_page.start_of(run),
         "teachers": run_page.teachers_of(run),
         "can": run_page.actions_of(run),
         "may_operate": Role(vars(run)["my_role"]).includes(Role.OPERATOR),

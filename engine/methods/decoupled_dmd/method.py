@@ -18,7 +18,7 @@ from engine.diffusion.schedules import share_of_sigma, sigma_of_share
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.decoupled_dmd.card import Settings, card
 from engine.methods.decoupled_dmd.directions import Margins, augmentation, drawn_share, matching, moment_loss, normalized, pulled
-from engine.models.denoisers import EdmMlp
+from engine.models.denoisers import Denoiser
 from engine.views import heatmap
 
 BINS = 20
@@ -29,7 +29,7 @@ KEEP = 0.98
 class DecoupledDMD(Method):
     card = card
     settings: Settings
-    student: EdmMlp
+    student: Denoiser
 
     def build(self) -> None:
         settings = self.settings

@@ -14,7 +14,7 @@ from engine.diffusion.schedules import geometric_grid
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.denoising.card import Settings, card
-from engine.models.denoisers import EdmMlp
+from engine.models.denoisers import Denoiser
 from engine.views import lines
 
 WARMUP_DECAY = 0.99
@@ -26,7 +26,7 @@ class Denoising(Method):
     settings: Settings
 
     def build(self) -> None:
-        if not isinstance(self.student, EdmMlp):
+        if not isinstance(self.student, Denoiser):
             raise SpecError.at("student", f"must be a denoiser of this engine; got {type(self.student).__name__}.")
         self.student.levels = ()  # a denoiser is judged along its own grid, whatever the architecture says
         self.classes, self.sigma_data = self.student.classes, self.student.sigma_data
@@ -76,7 +76,7 @@ class Denoising(Method):
         return self.average
 
     def blueprint(self) -> dict[str, Any]:
-        assert isinstance(self.student, EdmMlp)
+        assert isinstance(self.student, Denoiser)
         return {**self.student.recipe(), "architecture": "denoiser"}
 
     def diagnostics(self) -> Diagnostics:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from engine import views
 from engine.methods.distill_similar.selection import MEASURES
 
+TITLES = {"parc": "PARC", "rsa": "RSA", "knn": "k-NN", "leep": "LEEP", "nce": "NCE", "h-score": "H-score"}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -22,7 +24,8 @@ class Source:
 
 def similarity(sources: Sequence[Source], chosen: str) -> views.View:
     """A row for each source, in the order of the run's teachers."""
-    columns = ["source", "rank", "weight", f"{chosen}, low", f"{chosen}, high", *MEASURES, "classes", "entropy of outputs", "parameters"]
+    measures, ranked = [TITLES[name] for name in MEASURES], TITLES[chosen]
+    columns = ["source", "rank", "weight", f"{ranked}, low", f"{ranked}, high", *measures, "classes", "entropy of outputs", "parameters"]
     cells = [
         [
             f"source {index + 1}",
@@ -36,7 +39,7 @@ def similarity(sources: Sequence[Source], chosen: str) -> views.View:
         ]
         for index, each in enumerate(sources)
     ]
-    note = f"Ranked by {chosen}; low and high are its 95 % interval over the labeled rows. Entropy as a share of log(classes): near 1 says nothing."
+    note = f"Ranked by {ranked}; low and high are its 95 % interval over the labeled rows. Entropy as a share of log(classes): near 1 says nothing."
     return views.rows("Similarity to the target task", columns, cells, note=note)
 
 

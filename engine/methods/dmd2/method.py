@@ -26,7 +26,7 @@ from engine.diffusion.parameterization import edm_loss
 from engine.diffusion.schedules import karras_table
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.dmd2.card import Settings, card
-from engine.models.denoisers import EdmMlp
+from engine.models.denoisers import Denoiser
 from engine.views import bars
 
 BINS = 10
@@ -35,7 +35,7 @@ BINS = 10
 class DMD2(Method):
     card = card
     settings: Settings
-    student: EdmMlp
+    student: Denoiser
 
     def build(self) -> None:
         settings = self.settings

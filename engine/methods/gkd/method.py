@@ -57,9 +57,11 @@ class Gkd(LanguageMethod):
         if self.settings.coin == "batch":
             coins = coins[:1].expand(len(found))
         own = coins < self.settings.on_policy_share
-        parts = [self.sampled(found, own, "student", generator)] if own.any() else []
-        if not own.all():
-            parts.append(self.sampled(found, ~own, "teacher", generator) if self.settings.seq_kd else self.read(found, ~own))
+        # Places and not a mask: how many there are is known here, and a GPU need not be asked.
+        ours, others = (which.nonzero()[:, 0].to(self.device) for which in (own, ~own))
+        parts = [self.sampled(found, ours, "student", generator)] if len(ours) else []
+        if len(others):
+            parts.append(self.sampled(found, others, "teacher", generator) if self.settings.seq_kd else self.read(found, others))
         rollout = RolloutBatch.joined(parts)
 
         divisor = {"batchmean": rollout.tokens, "sum": torch.ones_like(rollout.tokens), "mean": rollout.tokens * self.vocabulary}
@@ -70,17 +72,17 @@ class Gkd(LanguageMethod):
         return Batch(tensors, None, torch.arange(len(rollout), device=self.device))
 
     def sampled(self, found: Batch, rows: Tensor, source: Source, generator: torch.Generator) -> RolloutBatch:
-        """`num_generations` completions of each prompt in `rows` (batch,), by one of the two models."""
+        """`num_generations` completions of each prompt at the places `rows`, by one of the two models."""
         writer = self.policy if source == "student" else self.scorer
-        prompts = found.inputs[rows.to(self.device)].repeat_interleave(self.settings.num_generations, dim=0)
+        prompts = found.inputs[rows].repeat_interleave(self.settings.num_generations, dim=0)
         sampling = self.language.sampling(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.sampling_temperature)
         return generate(
             writer, prompts, torch.ones_like(prompts), sampling, generator, source=source, policy_version=self.position.phase_step
         )
 
     def read(self, found: Batch, rows: Tensor) -> RolloutBatch:
-        """The text as it goes on after the prompts in `rows` (batch,)."""
-        prompts, completions = found.inputs[rows.to(self.device)], found.targets[rows.to(self.device)]
+        """The text as it goes on after the prompts at the places `rows`."""
+        prompts, completions = found.inputs[rows], found.targets[rows]
         return new_batch(
             prompt_ids=prompts,
             prompt_mask=torch.ones_like(prompts),

@@ -29,6 +29,7 @@ WATCHED_ROWS = 64  # fresh completions for the warning that the student got wors
 SHOWN_ROWS = 512  # of the cache, for the pictures of an evaluation
 WIDE_WEIGHTS = 0.3
 HISTOGRAM_BINS = 40
+SHOWN_TEXTS = 12  # of the cache, on its page
 Tensors = dict[str, Tensor]
 
 
@@ -151,7 +152,27 @@ class LightningOPD(LanguageMethod):
         return tensor.new_zeros(self.settings.cache_rows, width)
 
     def end_prepare(self) -> None:
-        self.save_tensors("rollouts", self.cache, {**self.facts(), "fingerprints": dict(self.fingerprints)})
+        facts = {**self.facts(), "fingerprints": dict(self.fingerprints)}
+        self.save_tensors("rollouts", self.cache, facts, views={"rollouts": self.rollouts_view()})
+
+    def rollouts_view(self) -> views.View:
+        """The first rows of the cache as text; a token's shade is how improbable the teacher finds it."""
+        pieces, items = self.language.vocabulary.pieces, []
+        for row in range(min(SHOWN_TEXTS, self.settings.cache_rows)):
+            mask = self.cache["completion_mask"][row].bool()
+            prompt = self.cache["prompt_ids"][row][self.cache["prompt_mask"][row].bool()]
+            scores = self.cache["teacher_log_probs"][row][mask]
+            written = pieces(self.cache["completion_ids"][row][mask].tolist())
+            items.append(
+                {
+                    "label": f"row {row}: teacher's log-probability a token {float(scores.mean()):.3f}",
+                    "prompt": "".join(pieces(prompt.tolist())),
+                    "text": "".join(written),
+                    "pieces": written,
+                    "weights": (1 - scores.double().exp()).tolist(),
+                }
+            )
+        return views.texts("First rollouts of the student", items, scale="1 − the teacher's probability")
 
     # Phase distill: no teacher
 

@@ -37,6 +37,8 @@ FIRST, LAST = 10, 20
 DIRECTIONS, RADIUS = 20, 0.2
 """How sharpness is measured; the directions are the same for all experts of all runs."""
 NEAR_ONE = 0.9
+SHOWN_EXPERTS, SHOWN_EPOCHS = 4, 21
+"""Of the buffer, whose course its page shows."""
 
 
 class MTT(Method):
@@ -66,7 +68,7 @@ class MTT(Method):
         self.rate_optimizer = torch.optim.SGD([self.rate()], lr=s.learned_rate_rate, momentum=s.outer_momentum)
         self.iterations = 0
         self.losses, self.rates = torch.zeros(self.budget.steps, device=device), torch.zeros(self.budget.steps, device=device)
-        self.starts = torch.zeros(self.budget.steps, dtype=torch.int64)
+        self.starts = torch.zeros(self.budget.steps, dtype=torch.int64, device=device)
         self.image_gradient = torch.zeros((), device=device)
         self.draw_initial_rows()
 
@@ -171,10 +173,17 @@ class MTT(Method):
                 self.sharpness[at, place] = loss_rise(
                     self.network, self.buffer[at, epoch], self.train_split.inputs, targets, directions=directions, radius=RADIUS
                 )
-        self.save_tensors(
-            "experts", {"trajectories": self.buffer}, {"seeds": self.seeds, "names": list(self.network.names), "recipe": self.recipe_hash()}
-        )
+        facts = {"seeds": self.seeds, "names": list(self.network.names), "recipe": self.recipe_hash()}
+        self.save_tensors("experts", {"trajectories": self.buffer}, facts, views=self.experts_views())
         self.log(f"The experts get {self.expert_accuracy.mean():.1%} of the validation rows right after {s.expert_epochs} epochs.")
+
+    def experts_views(self) -> dict[str, Any]:
+        """The course of a few experts over a few epochs, the first and the last among them."""
+        last = self.settings.expert_epochs
+        epochs = sorted({round(at * last / (SHOWN_EPOCHS - 1)) for at in range(SHOWN_EPOCHS)})
+        snapshots = self.buffer[:SHOWN_EXPERTS, epochs]
+        accuracies = torch.stack([torch.stack([self.validated(theta) for theta in expert]) for expert in snapshots])
+        return pictures.experts_course(accuracies, snapshots, epochs=epochs, seeds=self.seeds[:SHOWN_EXPERTS])
 
     def recipe_hash(self) -> str:
         """Equal for buffers of equal data, architecture and recipe, so that runs that share experts can be told."""
@@ -358,7 +367,7 @@ class MTT(Method):
 
     def finish(self) -> None:
         if self.best is not None:
-            self.save_tensors("last-set", dict(self.set.state_dict()), {"iteration": self.iterations})
+            self.save_tensors("last-set", dict(self.set.state_dict()), {"iteration": self.iterations}, views=self.course_views())
         for text in self.warnings():
             self.log(text)
 

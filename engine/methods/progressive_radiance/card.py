@@ -49,12 +49,14 @@ class Settings(MethodSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """A fixed share leaves nothing for a stage of reflections to learn."""
-    settings = spec.settings
+    """A fixed share leaves nothing for a stage of reflections to learn. No loss scale keeps small gradients from being 0 in float16."""
+    settings, problems = spec.settings, []
     if settings["progress"] == "fixed" and settings["mirror_steps"]:
         message = f"must be 0 where the progress is fixed; got {settings['mirror_steps']}."
-        return [Problem("settings.mirror_steps", message)]
-    return []
+        problems.append(Problem("settings.mirror_steps", message))
+    if spec.precision == "float16":
+        problems.append(Problem("precision", "must be float32 or bfloat16: its updates have no loss scale; got float16."))
+    return problems
 
 
 card = MethodCard(

@@ -176,7 +176,8 @@ class ProgressiveRadiance(Method):
             logs["progress"] = progress.mean()
             loss = loss + settings.push * (1 - logs["progress"])
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with torch.autocast(self.device.type, enabled=False):
+            loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {"loss": loss, **logs}

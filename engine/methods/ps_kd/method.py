@@ -139,16 +139,16 @@ class PSKD(Method):
         labels = self.labels()
         own = predictions.gather(1, labels[:, None]).squeeze(1)
         rows = [
-            [i, self.picture(i), int(labels[i]), int(predictions[i].argmax()), float(own[i])]
+            [i, self.example(i), int(labels[i]), int(predictions[i].argmax()), float(own[i])]
             for i in own.argsort(stable=True)[:SUSPECTS].tolist()
         ]
         columns = ["row", "example", "label", "prediction", "label's probability"]
         return views.rows("Likely label errors", columns, rows, note=f"train, n = {len(labels):,}")
 
-    def picture(self, row: int) -> str | None:
-        """A training row as a PNG address; None where the task has no pictures."""
+    def example(self, row: int) -> str | None:
+        """A training row as a PNG address, or as its text; None where the task has neither."""
         gray = self.task.picture("train", row)
-        return None if gray is None else png(torch.tensor(gray) / 255)
+        return self.task.text("train", row) if gray is None else png(torch.tensor(gray) / 255)
 
 
 def entropy_of(probs: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ class Settings(TrainingSettings):
         "online",
         description="online compares two samples of the generator by a reward; offline compares training examples with samples of the starting model.",
     )
-    reward: str = Field(
-        "near:-0.6,0.6",
+    reward: str | None = Field(
+        None,
         max_length=200,
         description="What to make more of: near:x,y for points (minus the squared distance to that point), ink or confidence for pictures, "
-        "or several with + between them.",
+        "or several with + between them; empty for what the task names.",
     )
     several_rewards: Literal["random", "pareto"] = Field(
         "random",
@@ -90,8 +90,9 @@ class Settings(TrainingSettings):
 
     @field_validator("reward")
     @classmethod
-    def _is_a_reward(cls, text: str) -> str:
-        rewards.parse(text)
+    def _is_a_reward(cls, text: str | None) -> str | None:
+        if text is not None:
+            rewards.parse(text)
         return text
 
 
@@ -99,7 +100,9 @@ def check(spec: "RunSpec") -> list[Problem]:
     """The reward must score the task's examples, levels fall, and negatives are drawn without replacement."""
     problems = []
     settings, task = spec.settings, spec.task_card
-    misfit = rewards.misfit(settings["reward"], input_shape=task.input_shape, classes=task.classes)
+    misfit: str | None = f"must name a reward, since the task {task.id} names none; got None."
+    if settings["reward"] is not None:
+        misfit = rewards.misfit(settings["reward"], input_shape=task.input_shape, classes=task.classes)
     if misfit is not None:
         problems.append(Problem("settings.reward", misfit))
     wrong = level_problem(settings["levels"]) if settings["levels"] else None
@@ -127,6 +130,7 @@ card = MethodCard(
     student=Needs("generator"),
     task="points-2d",
     steps=900,
+    follows=lambda task: {"reward": task.reward},
     check=check,
     baseline=None,
     presets={

@@ -45,6 +45,8 @@ class PSO(Method):
 
     def build(self) -> None:
         assert isinstance(self.student, Sampler), f"a generator has levels and samples; got {type(self.student).__name__}"
+        assert self.settings.reward is not None, "a parsed spec names the reward"
+        self.reward = self.settings.reward
         if self.settings.levels:
             self.student.levels = tuple(self.settings.levels)
         least = 2 if self.settings.mode == "online" else 1
@@ -223,7 +225,7 @@ class PSO(Method):
     @torch.no_grad()
     def rewards_of(self, samples: Tensor, labels: Tensor | None) -> Tensor:
         """(rows, kinds)."""
-        kinds = rewards.rewards(self.settings.reward, classifier=getattr(self.task, "classifier", None))
+        kinds = rewards.rewards(self.reward, classifier=getattr(self.task, "classifier", None))
         return torch.stack([kind(samples, labels) for kind in kinds], dim=1)
 
     def blueprint(self) -> Mapping[str, Any] | None:
@@ -259,7 +261,7 @@ class PSO(Method):
         for sentence in warnings_of(metrics, progress=self.position.step / self.budget.steps):
             self.log(sentence)
         pictures = pictures_of(
-            start=start, tuned=tuned, start_rewards=before.mean(dim=1), tuned_rewards=after.mean(dim=1), reward=self.settings.reward
+            start=start, tuned=tuned, start_rewards=before.mean(dim=1), tuned_rewards=after.mean(dim=1), reward=self.reward
         )
         return Diagnostics(metrics, pictures)
 

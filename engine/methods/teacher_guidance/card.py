@@ -67,6 +67,17 @@ def check(spec: "RunSpec") -> list[Problem]:
         problems.append(
             Problem("student", f"must be an architecture, because every generation starts from random weights; got {spec.student}.")
         )
+    elif spec.student is not None and spec.task_card.architectures[spec.student.name].pretrained is not None:
+        problems.append(
+            Problem(
+                "student",
+                f"must have random weights, because every generation starts from them; {spec.student} begins as a pretrained model.",
+            )
+        )
+    if settings["variant"] == "kernel" and spec.task_card.words is not None:
+        problems.append(
+            Problem("settings.variant", f"must be deep for the words of {spec.task}, between which there are no distances; got 'kernel'.")
+        )
     rows = spec.task_options.get("train_limit") or spec.task_card.train_rows
     if settings["variant"] == "kernel" and rows > MOST_ROWS:
         problems.append(

@@ -42,7 +42,14 @@ def renew(network: nn.Module, seed: int, device: torch.device) -> None:
     """New random weights in place, from `seed` alone: those that the architecture would be built with."""
     with undisturbed(device):
         torch.manual_seed(seed)
-        for part in network.modules():
-            reset = getattr(part, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        _reset(network)
+
+
+def _reset(part: nn.Module) -> None:
+    """A part that draws its own weights anew draws those of the parts in it as well."""
+    reset = getattr(part, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    for each in part.children():
+        _reset(each)

@@ -47,7 +47,9 @@ def fits(facts: Mapping[str, Sequence[float]], diagonals: Tensor, grids: Tensor,
 def generations(story: Sequence[Mapping[str, Any]]) -> dict[str, views.View]:
     """Numbers on validation by generation, generation 0 being the baseline."""
     xs = [told["generation"] for told in story]
-    quality = {name: (xs, [told[name] for told in story]) for name in ("accuracy", "nll", "ece")}
+    quality = {
+        title: (xs, [told[name] for told in story]) for title, name in (("accuracy", "accuracy"), ("NLL, in nats", "nll"), ("ECE", "ece"))
+    }
     later = [told for told in story if told["generation"]]
     agreement = {
         title: ([told["generation"] for told in later], [told[name] for told in later])
@@ -68,8 +70,8 @@ def table(told: Sequence[Mapping[str, Any]]) -> views.View:
         "α",
         "α by formula",
         "accuracy",
-        "nll",
-        "ece",
+        "NLL",
+        "ECE",
         "agreement with the one before",
         "agreement with generation 0",
         "best",

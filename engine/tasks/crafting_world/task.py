@@ -86,9 +86,7 @@ def _guardrails(model: KnowledgeBase) -> View:
         [
             rule.action,
             rule.cause.replace(":", ": "),
-            " ".join(rule.trigger)
-            if len(rule.trigger) <= SHOWN
-            else " ".join(rule.trigger[:SHOWN]) + f" and {len(rule.trigger) - SHOWN} more",
+            _where(rule.trigger, proven=model.records.successes.get(rule.action, 0) > 0),
             rule.remedy,
             rule.granularity,
             rule.failures,
@@ -102,7 +100,28 @@ def _guardrails(model: KnowledgeBase) -> View:
 
 
 def _atoms(atoms: list[str]) -> str:
-    return " ".join(atom for atom in atoms if "<" not in atom)
+    return ", ".join(_bounds([atom for atom in atoms if "<" not in atom], tightest=True))
+
+
+def _where(trigger: list[str], *, proven: bool) -> str:
+    """A trigger as it is matched: any atom of it once the action has succeeded, all of them before."""
+    return ("any of " if proven else "all of ") * (len(trigger) > 1) + ", ".join(_bounds(trigger, tightest=not proven))
+
+
+def _bounds(atoms: list[str], *, tightest: bool) -> list[str]:
+    """The atoms for people, with one bound for each item and side: of bounds that must all hold the tightest says everything, of those of
+    which one is enough the loosest."""
+    bounds: dict[tuple[str, str], int] = {}
+    words = []
+    for atom in atoms:
+        sign = next((sign for sign in (">=", "<") if sign in atom), "")
+        if not sign:
+            words.append(atom)
+            continue
+        item, _, number = atom.partition(sign)
+        choose = max if (sign == ">=") == tightest else min
+        bounds[item, sign] = choose(bounds.get((item, sign), int(number)), int(number))
+    return [f"{item} {'≥' if sign == '>=' else sign} {number}" for (item, sign), number in bounds.items()] + words
 
 
 def _ids(evidence: list[int]) -> str:

@@ -1,13 +1,13 @@
 """Real pictures of digits, to be made and not read."""
 
 from engine.cards import Architecture, Preset, TaskCard
-from engine.tasks.options import GenerationOptions
+from engine.tasks.options import PictureGenerationOptions
 
 TRAIN, VALIDATION, TEST = 1197, 300, 300
 SIGMA_DATA = 0.752
 
 
-class Options(GenerationOptions):
+class Options(PictureGenerationOptions):
     """The cut is fixed: all numbers of this task are against the same rows."""
 
 
@@ -45,4 +45,5 @@ card = TaskCard(
     teacher_method="denoising",
     teacher_preset=Preset("The denoiser of the digits bench: 2,500 steps of the EDM loss, the average of the weights."),
     headline=("fid_digits_pca_20", "conditional_accuracy", "diversity", "evaluations"),
+    reward="confidence",
 )

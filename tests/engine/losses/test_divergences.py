@@ -96,7 +96,7 @@ def test_a_divergence_is_zero_with_no_gradient_between_equal_distributions(name)
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_divergences_are_positive_and_jensen_shannon_is_symmetric_and_below_log_two(seed):
     p, q = random_pair(seed)
 

@@ -264,7 +264,7 @@ def test_the_table_is_left_as_an_artifact_with_ranks_and_weights():
 
     ranked = [row[table["columns"].index("rank")] for row in table["cells"]]
     weighed = [row[table["columns"].index("weight")] for row in table["cells"]]
-    low, high = ([row[table["columns"].index(f"parc, {end}")] for row in table["cells"]] for end in ("low", "high"))
+    low, high = ([row[table["columns"].index(f"PARC, {end}")] for row in table["cells"]] for end in ("low", "high"))
 
     assert sorted(ranked) == [1, 2]
     assert weighed == [round(each, 4) for each in method.weights]

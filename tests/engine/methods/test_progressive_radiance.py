@@ -11,7 +11,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from engine import catalog
 from engine.errors import SpecError
 from engine.events import Evaluation, Log, PhaseStarted
-from engine.loader import NO_BATCH
+from engine.loader import no_batch
 from engine.method import Length, MicroBatch, Position, Surroundings
 from engine.methods.progressive_radiance.card import Settings
 from engine.methods.progressive_radiance.method import ProgressiveRadiance, albedo_guess, mixed_loss, photometric
@@ -81,7 +81,7 @@ def run_phase(method: ProgressiveRadiance, name: str, *, steps: int | None = Non
     told = []
     for step in range(steps or phase.steps):
         method.position.phase_step = step
-        told.append({key: float(value.detach()) for key, value in phase.step(NO_BATCH).items()})
+        told.append({key: float(value.detach()) for key, value in phase.step(no_batch(torch.device("cpu"))).items()})
         method.position.step += 1
     return told
 
@@ -177,6 +177,19 @@ def test_structural_similarity_is_that_of_the_library():
     assert torch.allclose(found[inside], library[inside], atol=1e-6)
 
 
+def test_structural_similarity_keeps_its_digits_where_products_are_of_half_precision():
+    # Means of squares near 0.5 whose difference is 0.0025: bfloat16 tells such means apart by steps of 0.002 to 0.004.
+    generator = torch.Generator().manual_seed(0)
+    truth = 0.7 + 0.05 * torch.randn(1, 3, 24, 24, generator=generator)
+    pictures = truth + 0.02 * torch.randn(truth.shape, generator=generator)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ssim_map(pictures, truth)
+
+    assert found.dtype == torch.float32
+    assert torch.equal(found, ssim_map(pictures, truth))
+
+
 def test_the_fitted_scale_is_the_best_of_each_channel():
     values, truth = (torch.rand(20, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in (0, 1))
 
@@ -204,7 +217,7 @@ def test_the_loss_is_the_slow_one(task):
         absolute = (image - view.photos.double()).abs().sum() / (3 * len(view.photos))
         slow = 0.8 * absolute + 0.2 * (1 - similarity[view.pixels.mask].mean()) + 0.3 * (1 - p.mean())
 
-    told = {name: value.detach() for name, value in phase.step(NO_BATCH).items()}
+    told = {name: value.detach() for name, value in phase.step(no_batch(torch.device("cpu"))).items()}
 
     assert float(told["loss"]) == pytest.approx(float(slow), abs=1e-5)
     assert float(told["loss/photos"]) == pytest.approx(float(absolute), abs=1e-5)
@@ -294,7 +307,7 @@ def test_the_step_is_adams_with_a_rate_for_each_kind(task):
     phase.begin()
     before = values(method)
 
-    phase.step(NO_BATCH)
+    phase.step(no_batch(torch.device("cpu")))
 
     for name, rate in (("albedo_logits", 0.02), ("light", 0.03), ("progress_logits", 0.05)):
         moved = (values(method)[name] - before[name]).abs()
@@ -375,6 +388,13 @@ def test_reflections_can_not_be_distilled_with_a_fixed_progress():
         RunSpec.parse({"method": "progressive-radiance", "task": "toy-scene", "settings": {"progress": "fixed", "mirror_steps": 5}})
 
     assert str(refused.value) == "settings.mirror_steps: must be 0 where the progress is fixed; got 5."
+
+
+def test_sixteen_bit_floats_that_need_a_loss_scale_are_refused():
+    with pytest.raises(SpecError) as refused:
+        RunSpec.parse({"method": "progressive-radiance", "task": "toy-scene", "device": "cuda", "precision": "float16"})
+
+    assert str(refused.value) == "precision: must be float32 or bfloat16: its updates have no loss scale; got float16."
 
 
 def test_a_run_shows_its_cameras_and_goes_through_all_stages(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from engine import catalog
+from engine import catalog, rewards
 from engine.errors import SpecError
 from engine.export import save_model
 from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
@@ -257,7 +257,7 @@ def new(
     method = method_class(
         Surroundings(
             task=task or points(),
-            settings=method_class.card.settings.model_validate({"batch_size": 6, **(settings or {})}),
+            settings=method_class.card.settings.model_validate({"batch_size": 6, "reward": "near:-0.6,0.6", **(settings or {})}),
             student=(student or generator(levels)).train(),
             teachers=(),
             budget=Length(steps, 1),
@@ -589,6 +589,25 @@ def test_settings_that_do_not_fit_are_refused_with_their_path(settings, sentence
         RunSpec.parse({"method": "pso", "task": "points-2d", "student": f"run:{uuid.UUID(int=1)}", "settings": settings})
 
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("task", "reward"), [("points-2d", "near:-0.6,0.6"), ("digits-images", "confidence"), ("mnist-images", "confidence")]
+)
+def test_a_reward_that_is_left_empty_is_the_one_that_the_task_names(task, reward):
+    fields = {"method": "pso", "task": task, "student": f"run:{uuid.UUID(int=1)}"}
+
+    left, given = RunSpec.parse(fields), RunSpec.parse({**fields, "settings": {"reward": reward}})
+
+    assert left.settings["reward"] == reward
+    assert left == given and left.config_hash() == given.config_hash()
+
+
+def test_every_task_of_generators_names_a_reward_that_scores_its_examples():
+    for task in catalog.tasks().values():
+        if task.kind_of(catalog.methods()["pso"]) is not None:
+            assert task.reward is not None, f"{task.id} names no reward"
+            assert rewards.misfit(task.reward, input_shape=task.input_shape, classes=task.classes) is None
 
 
 WELL = {

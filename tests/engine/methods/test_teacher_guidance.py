@@ -331,6 +331,8 @@ def test_norms_are_summed_over_tensors_unsquared_or_squared_and_a_zero_tensor_ha
         ("mlp", {"inputs": 4, "hidden": [6, 5], "classes": 3}),
         ("narrow_cnn", {"channels": 1, "widths": [4, 6], "classes": 3}),
         ("resnet", {"channels": 1, "widths": [4, 8], "blocks": 1, "classes": 3}),
+        ("word_bag", {"vocabulary": 20, "width": 4, "classes": 3}),
+        ("bert", {"vocabulary": 20, "width": 4, "layers": 1, "heads": 2, "mlp_width": 8, "length": 6, "classes": 3}),
     ],
 )
 def test_a_network_made_new_in_place_is_the_one_that_its_seed_builds(builder: str, config: dict):

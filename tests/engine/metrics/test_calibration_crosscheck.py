@@ -92,7 +92,7 @@ def slow_report(p: list[list[float]], labels: list[int], n_bins: int, closed: st
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 40), st.integers(2, 5), st.integers(1, 16), st.sampled_from(["left", "right"]))
 def test_every_number_equals_its_definition_written_out(data, rows, classes, n_bins, closed):
     # Logits on a coarse grid, so that rows, and classes within a row, often tie.

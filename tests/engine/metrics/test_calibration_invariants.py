@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine.metrics.calibration import calibration_report, scalar_metrics, top_label
@@ -29,7 +29,6 @@ def classified(draw):
     return generator.normal(size=(rows, classes)) * scale, generator.integers(0, classes, rows)
 
 
-@settings(deadline=None)
 @given(UNIT, st.lists(st.integers(0, 1), min_size=1, max_size=60), BINS, CLOSURES)
 def test_one_constant_confidence_has_its_distance_from_accuracy_as_every_equal_width_error(q, correct, n_bins, closed):
     gap = abs(np.mean(correct) - q)
@@ -41,7 +40,6 @@ def test_one_constant_confidence_has_its_distance_from_accuracy_as_every_equal_w
     assert report["ada_ece"] == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 0.49), min_size=1, max_size=30), st.lists(st.floats(0.51, 1), min_size=1, max_size=30))
 def test_confidences_that_separate_right_from_wrong_rank_perfectly(wrong, right):
     confidence, correct = np.r_[wrong, right], np.r_[np.zeros(len(wrong)), np.ones(len(right))]
@@ -52,7 +50,6 @@ def test_confidences_that_separate_right_from_wrong_rank_perfectly(wrong, right)
     assert report["e_aurc"] == pytest.approx(0, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(classified(), st.randoms(use_true_random=False), BINS, CLOSURES)
 def test_the_order_of_the_rows_changes_nothing(rows, random, n_bins, closed):
     logits, labels = rows
@@ -72,7 +69,6 @@ def test_the_order_of_the_rows_changes_nothing(rows, random, n_bins, closed):
             assert scalar_metrics(after)[name] == (None if value is None else pytest.approx(value, abs=1e-12)), name
 
 
-@settings(deadline=None)
 @given(stated(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])), st.randoms(use_true_random=False))
 def test_the_order_of_tied_rows_changes_only_what_cuts_ties(rows, random):
     confidence, correct = rows
@@ -87,7 +83,6 @@ def test_the_order_of_tied_rows_changes_only_what_cuts_ties(rows, random):
             assert scalar_metrics(after)[name] == (None if value is None else pytest.approx(value, abs=1e-12)), name
 
 
-@settings(deadline=None)
 @given(stated(), BINS, CLOSURES)
 def test_ece_is_at_most_rmsce_is_at_most_mce(rows, n_bins, closed):
     confidence, correct = rows
@@ -98,7 +93,6 @@ def test_ece_is_at_most_rmsce_is_at_most_mce(rows, n_bins, closed):
     assert report["rmsce"] <= report["mce"] + 1e-12
 
 
-@settings(deadline=None)
 @given(stated())
 def test_the_squared_overconfidence_gap_is_at_most_the_binary_brier_score(rows):
     confidence, correct = rows
@@ -108,7 +102,6 @@ def test_the_squared_overconfidence_gap_is_at_most_the_binary_brier_score(rows):
     assert report["overconfidence_gap"] ** 2 <= report["brier"] + 1e-12
 
 
-@settings(deadline=None)
 @given(stated(st.integers(0, 1000).map(lambda k: k / 1000)), st.sampled_from([np.sqrt, np.square, lambda c: c / 2 + 0.25]))
 def test_a_strictly_increasing_map_of_confidence_changes_no_ranking(rows, increasing):
     confidence, correct = rows
@@ -119,7 +112,6 @@ def test_a_strictly_increasing_map_of_confidence_changes_no_ranking(rows, increa
     assert [before[name] for name in ("auroc", "spr", "aurc", "e_aurc")] == [after[name] for name in ("auroc", "spr", "aurc", "e_aurc")]
 
 
-@settings(deadline=None)
 @given(classified())
 def test_temperature_scaling_never_raises_nll_on_its_own_rows_and_changes_no_prediction(rows):
     logits, labels = rows
@@ -132,7 +124,6 @@ def test_temperature_scaling_never_raises_nll_on_its_own_rows_and_changes_no_pre
     assert (top_label(logits, labels)[1] == top_label(logits, labels, fitted.value)[1]).all()
 
 
-@settings(deadline=None)
 @given(stated(), CLOSURES)
 def test_with_one_bin_ece_is_the_size_of_the_overconfidence_gap(rows, closed):
     confidence, correct = rows
@@ -142,7 +133,6 @@ def test_with_one_bin_ece_is_the_size_of_the_overconfidence_gap(rows, closed):
     assert report["ece"] == pytest.approx(abs(report["overconfidence_gap"]), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(stated(st.sampled_from([0.1, 0.5, 0.9])))
 def test_excess_aurc_is_never_negative_though_confidences_tie(rows):
     confidence, correct = rows

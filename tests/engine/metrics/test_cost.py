@@ -60,6 +60,23 @@ def test_a_convolution_counts_each_weight_at_each_place():
     assert report["flops"] == 2 * (8 * 8) * 4 * (3 * 3 * 2)
 
 
+def test_attention_counts_queries_by_keys_and_weights_by_values():
+    class Attention(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(inputs, inputs, inputs)
+
+    # 2 heads, 5 places, 3 numbers each: two products of 5 × 5 × 3.
+    report = cost_report(Attention(), torch.zeros(4, 2, 5, 3), "cpu")
+
+    assert report["flops"] == 2 * 2 * (2 * 5 * 5 * 3)
+
+
+def test_words_are_measured_like_pictures():
+    report = cost_report(nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)), torch.zeros(2, 3, dtype=torch.int64), "cpu")
+
+    assert (report["parameters"], report["flops"], report["batch_size"]) == (9 * 4 + 12 * 2 + 2, 2 * 12 * 2, 2)
+
+
 def test_shared_parameters_count_once():
     first = nn.Linear(5, 5)
 

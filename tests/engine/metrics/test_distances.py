@@ -138,6 +138,31 @@ def test_the_distance_to_the_data_is_that_of_the_nearest_row():
     assert distances.nearest_distance(real, fake) == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_closeness_is_all_three_from_one_table_whether_or_not_the_real_set_is_known(known):
+    real, fake = features(0, rows=30), features(1, rows=20)
+
+    found = distances.closeness(real, fake, k=3, within_real=distances.within(real, k=3) if known else None)
+
+    near = found.neighborhoods
+    between = [[math.dist(x, y) for y in fake.tolist()] for x in real.tolist()]
+    balls = [[sorted(math.dist(x, y) for y in rows)[3] for x in rows] for rows in (real.tolist(), fake.tolist())]  # the nearest is itself
+    inside = [[between[i][j] <= balls[0][i] for j in range(20)] for i in range(30)]
+    assert near.precision == pytest.approx(sum(any(row[j] for row in inside) for j in range(20)) / 20)
+    assert near.density == pytest.approx(sum(map(sum, inside)) / 20 / 3)
+    assert near.coverage == pytest.approx(sum(map(any, inside)) / 30)
+    assert near.recall == pytest.approx(sum(any(between[i][j] <= balls[1][j] for j in range(20)) for i in range(30)) / 30)
+    assert found.energy_distance == pytest.approx(distances.energy_distance(real, fake), rel=1e-12)
+    assert found.nearest_distance == pytest.approx(distances.nearest_distance(real, fake), rel=1e-12)
+
+
+def test_what_lies_within_a_set_by_hand():
+    found = distances.within(torch.tensor([[0.0], [1.0], [3.0]]), k=1)
+
+    assert found.radii.tolist() == [1.0, 1.0, 2.0]
+    assert float(found.mean) == pytest.approx((1 + 3 + 2) / 3)
+
+
 def test_diversity_is_within_classes_and_each_class_counts_alike():
     rows = torch.tensor([[0.0], [2.0], [10.0], [11.0], [12.0]])
     labels = torch.tensor([0, 0, 1, 1, 1])

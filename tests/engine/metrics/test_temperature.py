@@ -43,7 +43,7 @@ def test_labels_drawn_from_a_softer_model_ask_for_its_temperature():
     assert fitted.value == pytest.approx(2.5, abs=0.12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.sampled_from([0.3, 1.0, 3.0, 10.0]))
 def test_no_search_over_the_nll_finds_a_better_temperature(seed: int, scale: float):
     generator = np.random.default_rng(seed)

@@ -9,7 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.errors import ModelError
 from engine.export import load_model, save_model
 from engine.models.build import build
-from engine.models.language import CausalLM, open_pretrained, positions_of
+from engine.models.decoding import positions_of
+from engine.models.language import CausalLM, open_pretrained
 
 GPT2 = {"vocabulary": 11, "width": 16, "layers": 2, "heads": 2, "positions": 32}
 LLAMA = {**GPT2, "mlp_width": 24, "kv_heads": 1}

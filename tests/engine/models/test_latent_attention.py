@@ -128,7 +128,8 @@ def test_the_cache_holds_the_latent_and_the_rotated_key_and_nothing_else():
     first.register_forward_pre_hook(lambda module, args, kwargs: seen.update(x=kwargs["hidden_states"]), with_kwargs=True)
     net.decode(ids, torch.ones_like(ids), cache)
 
-    c, k_rope = first.latents(seen["x"], torch.arange(5)[None])
+    with torch.no_grad():  # decoding runs in inference mode
+        c, k_rope = first.latents(seen["x"], torch.arange(5)[None])
 
     assert torch.equal(cache.layers[0].keys, c)
     assert torch.equal(cache.layers[0].values, k_rope)

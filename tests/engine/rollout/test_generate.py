@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from engine.losses.tokens import completion_log_probs, completion_logits
 from engine.models.build import build
 from engine.models.language import CausalLM
-from engine.rollout.generate import Sampling, generate, left_padded
+from engine.rollout.generate import Sampling, draw, generate, left_padded
 
 VOCABULARY = 11
 GPT2 = {"vocabulary": VOCABULARY, "width": 16, "layers": 2, "heads": 2, "positions": 32}
@@ -35,15 +35,15 @@ class Script(nn.Module):
     def __init__(self, said: list[list[int]]) -> None:
         super().__init__()
         self.said = torch.tensor(said)
-        self.asked: list[tuple[Tensor, Tensor]] = []
+        self.asked: list[tuple[Tensor, Tensor | None]] = []
         self.dropout = nn.Dropout()
 
     def new_cache(self) -> list[int]:
         return []
 
-    def decode(self, ids: Tensor, mask: Tensor, cache: list[int]) -> Tensor:
+    def decode(self, ids: Tensor, mask: Tensor | None, cache: list[int]) -> Tensor:
         assert not self.training and not self.dropout.training
-        self.asked.append((ids.clone(), mask.clone()))
+        self.asked.append((ids.clone(), None if mask is None else mask.clone()))
         cache.append(1)
         return nn.functional.one_hot(self.said[:, len(cache) - 1], VOCABULARY).float() * 1000
 
@@ -88,6 +88,17 @@ def test_tokens_are_drawn_with_the_chances_of_the_model_at_the_temperature(model
 
     frequency = torch.bincount(drawn.flatten(), minlength=VOCABULARY) / 4000
     assert torch.allclose(frequency, chances, atol=0.035)  # four standard deviations of a share of 4000
+
+
+def test_tokens_are_those_that_multinomial_draws():
+    logits = torch.randn(500, VOCABULARY, generator=seeded(1)) * 3
+    logits[:, 4] = -torch.inf
+
+    found = [draw(logits, seeded(seed)) for seed in range(4)]
+
+    for seed, tokens in enumerate(found):
+        assert torch.equal(tokens, torch.multinomial(logits.softmax(dim=-1), 1, generator=seeded(seed)).squeeze(1))
+    assert not torch.equal(found[0], found[1])
 
 
 def test_the_same_generator_draws_the_same_and_another_seed_another_text(model):
@@ -157,6 +168,16 @@ def test_the_prompt_is_read_once_and_then_one_token_at_a_time():
 
     assert [ids.tolist() for ids, _ in script.asked] == [[[0, 3, 4]], [[5]], [[6]]]
     assert [seen.tolist() for _, seen in script.asked] == [[[0, 1, 1]], [[0, 1, 1, 1]], [[0, 1, 1, 1, 1]]]
+
+
+def test_prompts_without_padding_need_no_mask():
+    script = Script([[5, 6]])
+    prompt = torch.tensor([[3, 4]])
+
+    batch = generate(script, prompt, torch.ones_like(prompt), Sampling(2), seeded())
+
+    assert [seen for _, seen in script.asked] == [None, None]
+    assert batch.mask.tolist() == [[1, 1, 1, 1]]
 
 
 def test_it_runs_in_eval_mode_without_gradient_and_leaves_each_module_in_its_own_mode():

@@ -94,6 +94,18 @@ def test_rules_are_shown_with_their_evidence_and_those_that_hold_first():
     assert len(tables["skills"]["cells"]) == len(RECIPES)
 
 
+@pytest.mark.parametrize(("successes", "where"), [({}, "all of coal < 1, no_lava"), ({"smelt": 3}, "any of coal < 3, no_lava")])
+def test_of_many_bounds_of_one_thing_the_one_that_says_all_is_shown(successes, where):
+    model = all_knowing()
+    trigger = ["coal<1", "coal<2", "coal<3", "no_lava"]
+    rule = {"action": "smelt", "cause": "missing_material:coal", "remedy": "", "granularity": "subgoal", "failures": 2, "evidence": [3]}
+    model.replace(model.records.model_copy(update={"guardrails": [Guardrail(**rule, trigger=trigger, born=1)], "successes": successes}))
+
+    table = task(episodes=5).judge(model, "test", teacher=None, final=True).tables["guardrails"]
+
+    assert [row[table["columns"].index("where")] for row in table["cells"]] == [where]
+
+
 def test_another_module_is_no_knowledge():
     with pytest.raises(AssertionError, match="judges a KnowledgeBase; got a Linear"):
         task().judge(torch.nn.Linear(1, 1), "test", teacher=None, final=True)

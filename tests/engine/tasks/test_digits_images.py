@@ -1,5 +1,6 @@
 """The digits bench: its rows, its extractors, and what judging a model of it says."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -13,8 +14,10 @@ from engine import catalog
 from engine.events import Evaluation
 from engine.metrics.cards import METRICS
 from engine.models.denoisers import EdmMlp
+from engine.tasks.digit_pictures import grid
 from engine.tasks.digits_images import extractor, protocol
-from engine.tasks.digits_images.task import DigitsImages, grid
+from engine.tasks.digits_images.task import DigitsImages
+from engine.tasks.fixed_classifier import extractor_of
 from engine.tasks.generation import GenerationTask
 
 CARD = catalog.tasks()["digits-images"]
@@ -80,8 +83,8 @@ def test_the_classifier_that_came_with_the_task_knows_the_digits_and_has_one_has
     accuracy = (classifier(rows.inputs).argmax(dim=1) == rows.targets).double().mean()
 
     assert float(accuracy) >= 0.98
-    assert extractor.extractor_of(classifier).hash.startswith("48ad0dc0")
-    assert extractor.extractor_of(classifier).features(rows.inputs).shape == (300, 24)
+    assert extractor_of(classifier, extractor.NAME).hash.startswith("48ad0dc0")
+    assert extractor_of(classifier, extractor.NAME).features(rows.inputs).shape == (300, 24)
 
 
 def test_its_recipe_makes_a_classifier_as_good():
@@ -161,11 +164,26 @@ def test_the_tables_are_small_and_name_their_extractors_with_hash_and_floor():
     assert len(json.dumps(tables)) < 100_000
 
 
+def test_what_depends_on_the_real_rows_alone_is_found_at_the_first_evaluation():
+    ours, seen = DigitsImages(CARD.options(samples=100), torch.device("cpu")), []
+    real = ours.splits["validation"].inputs
+    known = ours.extractors()
+    counted = [dataclasses.replace(each, features=lambda x, each=each: (seen.append(x is real), each.features(x))[1]) for each in known]
+    ours.extractors = lambda: counted
+
+    first = ours.judge(network(), "validation", teacher=None, final=False).metrics
+    at_first = seen.count(True)
+    again = ours.judge(network(), "validation", teacher=None, final=False).metrics
+
+    assert (at_first, seen.count(True)) == (2, 2)
+    assert again == first
+
+
 def test_the_grid_has_a_row_for_each_class_and_ink_is_dark():
     pictures = torch.full((20, 1, 8, 8), -1.0)
     pictures[3] = 1.0
 
-    drawn = grid(pictures, torch.arange(20) % 10)
+    drawn = grid(pictures, torch.arange(20) % 10, zoom=2)
 
     assert drawn.shape == (2 * (10 * 9 - 1), 2 * (8 * 9 - 1))
     block = drawn[2 * 9 * 3 : 2 * (9 * 3 + 8), :16]

@@ -1,6 +1,7 @@
 // Draws figures that the server made, in the page's colors. A chart is drawn when it comes into view, and again when the theme changes.
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const LETTER = 7.2; // Mean width of a title's letter, in pixels.
 const MANY = 10; // More entries than this make a legend that is larger than its chart.
 
 const figures = new Map(); // element → figure
@@ -60,7 +61,7 @@ export function styled(panel, { smoothing, log }) {
 
 function render(element) {
   const figure = figures.get(element);
-  if (figure && element.isConnected) Plotly.react(element, figure.data.map(legible), themed(figure, !element.closest("[data-shared-legend]")), CONFIG);
+  if (figure && element.isConnected) Plotly.react(element, figure.data.map(legible), themed(figure, !element.closest("[data-shared-legend]"), element), CONFIG);
 }
 
 /** Counts on a heatmap in the page's own text color: Plotly chooses one as if the ground were white. */
@@ -69,7 +70,20 @@ function legible(trace) {
   return trace.type === "heatmap" ? { ...trace, textfont: { color } } : trace;
 }
 
-function themed({ data, layout }, ownLegend) {
+/** A title in as many lines as the chart's width asks for: Plotly cuts what does not fit. */
+function inLines(text, width) {
+  const most = Math.max(12, Math.floor(width / LETTER));
+  const lines = [];
+  for (const word of text.split(" ")) {
+    if (lines.length && lines.at(-1).length + 1 + word.length <= most) lines.push(`${lines.pop()} ${word}`);
+    else lines.push(word);
+  }
+  return lines;
+}
+
+function themed({ data, layout }, ownLegend, { clientWidth, clientHeight }) {
+  const heading = inLines(layout.title?.text ?? "", clientWidth);
+  const further = heading.length - 1; // Plotly lifts a title by half of each further line.
   const root = getComputedStyle(document.documentElement);
   const color = (name) => root.getPropertyValue(name).trim();
   const axis = {
@@ -85,8 +99,8 @@ function themed({ data, layout }, ownLegend) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: root.getPropertyValue("--sans"), color: color("--text"), size: 12 },
-    margin: { l: 56, r: 20, t: 42, b: 44 },
-    title: { ...layout.title, x: 0, xref: "container", xanchor: "left", y: 0.985, yref: "container", yanchor: "top", font: { size: 14, color: color("--text"), weight: 600 } },
+    margin: { l: 56, r: 20, t: 42 + 18 * further, b: 44 },
+    title: { ...layout.title, text: heading.join("<br>"), x: 0, xref: "container", xanchor: "left", y: 0.985 - (9 * further) / (clientHeight || 400), yref: "container", yanchor: "top", font: { size: 14, color: color("--text"), weight: 600 } },
     showlegend: ownLegend && entries > 1 && entries <= MANY,
     legend: { orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom", font: { size: 11, color: color("--text-soft") }, bgcolor: "rgba(0,0,0,0)" },
     hoverlabel: { bgcolor: color("--surface"), bordercolor: color("--line-strong"), font: { color: color("--text"), size: 12 }, namelength: 40 },
@@ -125,17 +139,22 @@ function paint(canvas) {
   context.putImageData(pixels, 0, 0);
 }
 
-function forget() {
-  for (const element of figures.keys()) {
-    if (element.isConnected) continue;
-    Plotly.purge(element);
-    figures.delete(element);
-  }
+/** Takes a figure out of its element. */
+export function forget(element) {
+  if (!figures.delete(element)) return;
+  seen.unobserve(element);
+  Plotly.purge(element);
+  element.removeAttribute("role");
+  element.removeAttribute("aria-label");
+}
+
+function forgetGone() {
+  for (const element of figures.keys()) if (!element.isConnected) forget(element);
 }
 
 scan(document);
 document.addEventListener("htmx:afterSettle", (event) => {
-  forget();
+  forgetGone();
   scan(event.target);
 });
 document.addEventListener("themechange", () => {

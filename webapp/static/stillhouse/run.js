@@ -1,6 +1,6 @@
 // A run's page while it is open: curves that grow, progress, log lines, evaluations, all from one stream of server-sent events.
 
-import { draw, styled } from "./charts.js";
+import { draw, forget, styled } from "./charts.js";
 import { onChange, options } from "./chart_tools.js";
 import { announce } from "./page.js";
 
@@ -49,8 +49,34 @@ function place(panel) {
 }
 
 function redraw(panel) {
-  panel.element.dataset.points = Math.max(0, ...panel.figure.data.map((trace) => trace.x.length));
-  draw(panel.element, styled(panel, options()));
+  const points = Math.max(0, ...panel.figure.data.map((trace) => trace.x.length));
+  panel.element.dataset.points = points;
+  const alone = points === 1;
+  if (alone) tell(panel);
+  else {
+    if (panel.element.classList.contains("alone")) panel.element.replaceChildren();
+    draw(panel.element, styled(panel, options()));
+  }
+  panel.element.classList.toggle("alone", alone);
+}
+
+/** What was measured once is told as a number: there is no course to draw yet. */
+function tell({ element, figure }) {
+  forget(element);
+  const part = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
+  const list = document.createElement("dl");
+  for (const { name, x, y } of figure.data) {
+    if (!x.length) continue;
+    const value = part("dd", y[0] === null ? "not finite" : number(y[0]));
+    value.append(" ", part("span", `at step ${x[0].toLocaleString("en")}`, "small faint"));
+    list.append(...(figure.data.length > 1 ? [part("dt", name, "muted")] : []), value);
+  }
+  element.replaceChildren(part("h3", figure.layout.title.text), list);
+}
+
+function number(value) {
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : value.toLocaleString("en", { maximumSignificantDigits: 4 });
 }
 
 /** Puts points into a curve by step. They mostly come at its end; where they overlap it, the newer ones count. */
