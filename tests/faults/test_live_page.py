@@ -28,9 +28,11 @@ from webapp.runs.models import Evaluation, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
-AWAY, BACK, HEARING, STEPS, SECONDS = 400, 1400, 2800, 4000, 180
-SPEC = {"budget": {"steps": STEPS}, "cadence": {"log": 10, "evaluate": 200, "checkpoint": STEPS}, "threads": 1}
-LOGGED = [1, *range(10, STEPS + 1, 10)]
+AWAY, BACK, HEARING, STEPS, SECONDS = 1_000, 5_000, 17_000, 20_000, 400
+"""Steps of the run, and the longest that it may take. Without Redis a page looks each second whether it is back: from BACK to HEARING the run must
+take several seconds on a fast machine too."""
+SPEC = {"budget": {"steps": STEPS}, "cadence": {"log": 50, "evaluate": 1_000, "checkpoint": STEPS}, "threads": 1}
+LOGGED = [1, *range(50, STEPS + 1, 50)]
 
 
 class OwnRedis:
