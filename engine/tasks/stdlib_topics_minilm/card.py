@@ -38,9 +38,9 @@ card = dataclasses.replace(
     },
     teacher="minilm",
     teacher_preset=Preset(
-        "AdamW at 0.0002 with a cosine for 2 epochs of cross-entropy, 8 passages a step.",
-        settings={"optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.01, "schedule": "cosine", "batch_size": 8},
-        budget={"epochs": 2},
+        "AdamW at 0.0001 with a cosine for 6 epochs of cross-entropy, 8 passages a step.",
+        settings={"optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01, "schedule": "cosine", "batch_size": 8},
+        budget={"epochs": 6},
     ),
     extra="encoder",
 )
