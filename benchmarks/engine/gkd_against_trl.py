@@ -43,8 +43,8 @@ def network(seed: int) -> CausalLM:
 
 
 def ours(batch: int, steps: int, folder: Path) -> float:
-    """Tokens a second of a run from its first step to the export of its student."""
-    from engine.events import Artifact, Event, PhaseStarted
+    """Tokens a second of a run from the beginning of its phase to the end of its last step; a run is then judged and exported, which TRL does not do."""
+    from engine.events import Event, PhaseStarted, Progress
     from engine.runner import execute
     from engine.spec import RunSpec
 
@@ -74,12 +74,12 @@ def ours(batch: int, steps: int, folder: Path) -> float:
     times: dict[str, float] = {}
 
     def listen(event: Event) -> None:
-        if isinstance(event, PhaseStarted | Artifact):
+        if isinstance(event, PhaseStarted | Progress):
             times[type(event).__name__] = time.process_time()
 
     outcome = execute(RunSpec.parse(spec), listen, folder / "run", models={teacher: folder / "teacher"})
     assert outcome.status == "succeeded", outcome.reason
-    return batch * COMPLETION * steps / (times["Artifact"] - times["PhaseStarted"])
+    return batch * COMPLETION * steps / (times["Progress"] - times["PhaseStarted"])
 
 
 def trl(batch: int, steps: int, folder: Path) -> float:

@@ -215,6 +215,8 @@ def function_of(part: Any) -> Function:
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Zhang and Sennrich (2019), arXiv:1910.07467, equation 4. In single precision whatever x is in, as transformers' Llama has it."""
+    if x.dtype is torch.float32:  # nothing to convert
+        return F.rms_norm(x, weight.shape, weight, eps)
     return weight * F.rms_norm(x.float(), weight.shape, None, eps).to(x.dtype)
 
 
