@@ -61,9 +61,6 @@ class Report:
             "claims": [{"text": claim.text, "verdict": claim.verdict, "numbers": claim.numbers} for claim in self.claims],
         }
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-
     def to_markdown(self) -> str:
         """The page under docs/evidence/."""
         card = catalog.methods()[self.evidence.method]

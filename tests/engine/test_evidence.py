@@ -159,7 +159,7 @@ def test_an_arm_that_fails_ends_the_measurement_with_the_runs_own_sentence(tmp_p
 def test_a_report_holds_table_claims_command_and_what_it_ran_on(measured):
     report = Report(SMALL, measured[0], "python -m engine evidence vanilla-kd --seeds 2")
 
-    page, data = report.to_markdown(), json.loads(report.to_json())
+    page, data = report.to_markdown(), json.loads(json.dumps(report.to_dict()))
 
     assert page.startswith("# Evidence: Knowledge distillation\n")
     assert "python -m engine evidence vanilla-kd --seeds 2" in page
