@@ -53,8 +53,9 @@ ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Every generated page: path below docs, and text."""
-    from engine import catalog, errors, events
+    from engine import errors, events
     from engine.metrics.cards import METRICS
+    from engine.spec import catalog
 
     yield Path("reference/methods.md"), methods_page(catalog.methods())
     for card in catalog.methods().values():
@@ -204,8 +205,8 @@ def metrics_page(cards: Mapping[str, Any]) -> str:
 
 def evidence_page(cards: Mapping[str, Any]) -> str:
     """The index of docs/evidence, read from its pages."""
-    from engine.evidence_memory import peak_on
-    from engine.evidence_report import verdicts_on
+    from engine.evidence.memory import peak_on
+    from engine.evidence.report import verdicts_on
 
     rows = []
     for card in cards.values():
@@ -229,7 +230,7 @@ def evidence_page(cards: Mapping[str, Any]) -> str:
 
 
 def spec_page() -> str:
-    from engine.spec import Budget, Cadence, ModelRef, RunSpec
+    from engine.spec.run_spec import Budget, Cadence, ModelRef, RunSpec
 
     parts = []
     for model in (RunSpec, ModelRef, Budget, Cadence):
@@ -251,7 +252,8 @@ def events_page(module: ModuleType) -> str:
 
 
 def errors_page(module: ModuleType) -> str:
-    from webapp.runs import launch, lifecycle
+    from webapp.launching import launch
+    from webapp.runs import lifecycle
 
     engine_rows = exceptions_of(module)
     web_rows = [*exceptions_of(lifecycle), *exceptions_of(launch)]

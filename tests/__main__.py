@@ -23,7 +23,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 INSTALL = "apt-get update && apt-get install --yes --no-install-recommends chromium"
 POSTGRES = "127.0.0.1:5432"
 REDIS = "redis://127.0.0.1:6379"
-AGAIN = ("tests/workers", "tests/faults", "tests/webapp/test_lifecycle*.py")
+AGAIN = ("tests/workers", "tests/faults", "tests/webapp/runs/test_lifecycle*.py")
 
 
 def find_chromium() -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.evidence import Arm, Check, Claim, Evidence, Finding, Results
+from engine.evidence.experiment import Arm, Check, Claim, Evidence, Finding, Results
 from engine.tasks.digits_images import protocol
 
 RATIO = "validation/variance_ratio"

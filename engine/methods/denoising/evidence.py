@@ -1,6 +1,6 @@
 """That the teacher of the digits bench is one: its samples against the data, and against what its denoiser makes in one step."""
 
-from engine.evidence import Check, Claim, Evidence, Finding, Results, all_of, below
+from engine.evidence.experiment import Check, Claim, Evidence, Finding, Results, all_of, below
 from engine.tasks.digits_images import protocol
 
 FID = f"validation/{protocol.FID}"

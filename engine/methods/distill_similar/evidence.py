@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.evidence import Arm, Claim, Evidence, Finding, Results, above, at_least, below
+from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results, above, at_least, below
 
 SOURCES = {"a": "all", "b": "high", "c": "permuted", "d": "random"}
 ALL = tuple(f"source-{name}" for name in SOURCES)
@@ -44,8 +44,8 @@ def judged(folder: Path, seed: int, split: str) -> dict[str, float | None]:
     """A student's numbers on a split of the target."""
     import torch
 
-    from engine import catalog
-    from engine.export import load_model
+    from engine.run.export import load_model
+    from engine.spec import catalog
 
     task = catalog.load_task("multi-source")(
         catalog.tasks()["multi-source"].options.model_validate({"split_seed": seed + 100}), torch.device("cpu")

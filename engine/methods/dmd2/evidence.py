@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.evidence import Arm, Check, Claim, Evidence, Finding, Results, all_of
+from engine.evidence.experiment import Arm, Check, Claim, Evidence, Finding, Results, all_of
 from engine.tasks.digits_images import protocol
 
 FID = f"validation/{protocol.FID}"

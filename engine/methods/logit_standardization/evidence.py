@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from engine.evidence import Arm, ChangedModel, Claim, Evidence, above, all_of, at_least, below, same_in_every_seed
+from engine.evidence.experiment import Arm, ChangedModel, Claim, Evidence, above, all_of, at_least, below, same_in_every_seed
 from engine.tasks.digits import protocol
 
 TEST_ROWS = 300

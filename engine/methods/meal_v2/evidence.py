@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.evidence import Arm, Claim, Evidence, above, at_least, below
+from engine.evidence.experiment import Arm, Claim, Evidence, above, at_least, below
 from engine.tasks.digits import protocol
 
 VIEWS = {"augment_shift": 1, "augment_noise": 0.8}
@@ -50,9 +50,9 @@ def ensemble(seed: int, folders: Mapping[str, Path]) -> dict[str, float | None]:
     """The teachers' average on the test rows, judged as a student is."""
     import torch
 
-    from engine import catalog
-    from engine.export import load_model
     from engine.models.committee import Committee
+    from engine.run.export import load_model
+    from engine.spec import catalog
 
     options = catalog.tasks()["digits"].options.model_validate({"split": "random", "split_seed": seed + 100})
     task = catalog.load_task("digits")(options, torch.device("cpu"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.events import Evaluation, Event
-from engine.evidence import Arm, Claim, Evidence, Finding, Results, above, all_of, at_least
+from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results, above, all_of, at_least
 
 FIRST, LAST = "success_first_half", "success_last_half"
 

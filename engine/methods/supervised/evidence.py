@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.evidence import Arm, Claim, Evidence, below
+from engine.evidence.experiment import Arm, Claim, Evidence, below
 from engine.tasks.digits import protocol
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.evidence import Arm, Claim, Evidence, Finding, Results
+from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results
 from engine.methods.teacher_guidance import toy
 from engine.tasks.digits import protocol
 
@@ -37,10 +37,10 @@ def errors_on_test(arm: str, seed: int, folders: Mapping[str, Path]) -> Mapping[
     import torch.nn.functional as F
     from safetensors.torch import load_file
 
-    from engine import catalog
-    from engine.export import load_model
     from engine.methods.teacher_guidance.chain import squared_error
     from engine.models.kernel import KernelRidge, rbf
+    from engine.run.export import load_model
+    from engine.spec import catalog
 
     # Standardized with all 1,200 training rows, whatever the limit of a run, so that the fits read these rows as their own.
     options = catalog.tasks()["digits"].options.model_validate({"split": "random", "split_seed": seed + 100})

@@ -1,6 +1,6 @@
 """Softened probabilities against labels alone, and against unsoftened probabilities, on the digits protocol."""
 
-from engine.evidence import Arm, Claim, Evidence, at_least, below
+from engine.evidence.experiment import Arm, Claim, Evidence, at_least, below
 from engine.tasks.digits import protocol
 
 evidence = Evidence(

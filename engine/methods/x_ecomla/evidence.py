@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.evidence import Arm, Check, Claim, Evidence, Finding, Results, all_of, below
+from engine.evidence.experiment import Arm, Check, Claim, Evidence, Finding, Results, all_of, below
 
 RANKS = (8, 24, 56)
 KL, BEFORE = "text_kl_teacher_student", "validation/initial_kl"

@@ -1,0 +1,313 @@
+"""Evidence that a method works: a small experiment as data, run over seeds, and each claim held against the numbers.
+
+An `Evidence` names arms (what is run), metrics (what is read from the final evaluation on the test split), and claims (what must come out).
+A claim is shown, shown only in a weaker form, or not shown; all three are reported with their numbers. Values are over seeds: the mean, and
+the standard deviation with divisor n − 1.
+"""
+
+import hashlib
+import importlib
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from engine.errors import EngineError, SpecError
+from engine.spec import catalog
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engine.events import Event
+
+Say = Callable[[str], None]
+Verdict = Literal["shown", "weaker check shown", "not shown"]
+
+# Nothing in between is looked at: validation at the end is enough, and a run of seconds needs no checkpoint.
+ONLY_AT_THE_END = {"evaluate": 100_000_000, "checkpoint": 100_000_000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One thing that is run with every seed. `spec` makes the run's spec of a seed, without its teachers.
+
+    `teachers` are arms or changed models, of the same seed, and so is `student`, where the arm goes on from one. `fidelity_to` names one for
+    an arm that learns from nobody, so that its agreement can be told as well. What is no run (a closed form, a reference value, the data
+    itself) has `measured` instead of `spec`: its metrics, from the seed and the folders of the arms that have run.
+    """
+
+    id: str
+    title: str
+    spec: Callable[[int], dict[str, Any]] | None = None
+    teachers: tuple[str, ...] = ()
+    student: str | None = None
+    fidelity_to: str | None = None
+    measured: "Callable[[int, Mapping[str, Path]], Mapping[str, float | None]] | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedModel:
+    """A copy of an arm's student with changed weights, to be a teacher. `change` works on the module in place."""
+
+    id: str
+    of: str
+    title: str
+    change: "Callable[[nn.Module], None]"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: whether it holds, and the numbers that say so."""
+
+    holds: bool
+    numbers: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured: `values[arm][metric]` has one entry a seed, None where a metric is undefined."""
+
+    seeds: tuple[int, ...]
+    values: Mapping[str, Mapping[str, Sequence[float | None]]]
+
+    def of(self, arm: str, metric: str) -> list[float]:
+        """The defined values, in the seeds' order."""
+        return [value for value in self.values[arm].get(metric, ()) if value is not None]
+
+    def mean(self, arm: str, metric: str) -> float | None:
+        found = self.of(arm, metric)
+        return statistics.fmean(found) if found else None
+
+    def std(self, arm: str, metric: str) -> float | None:
+        """With divisor n − 1; None below two values."""
+        found = self.of(arm, metric)
+        return statistics.stdev(found) if len(found) > 1 else None
+
+
+Check = Callable[[Results], Finding]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What must come out. `weaker` is asked only when `check` does not hold."""
+
+    text: str
+    check: Check
+    weaker: tuple[str, Check] | None = None
+
+    def judged(self, results: Results) -> "JudgedClaim":
+        finding = self.check(results)
+        if finding.holds or self.weaker is None:
+            return JudgedClaim(self.text, "shown" if finding.holds else "not shown", finding.numbers)
+        text, check = self.weaker
+        second = check(results)
+        verdict: Verdict = "weaker check shown" if second.holds else "not shown"
+        return JudgedClaim(self.text, verdict, f"{finding.numbers}; weaker: {text}: {second.numbers}")
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with what became of it."""
+
+    text: str
+    verdict: Verdict
+    numbers: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A method's small experiment. Texts are Markdown: `protocol` says data, splits, seeds and settings, `published` what the paper reports,
+    `notes` how the numbers are to be read.
+
+    Metrics are those of the final evaluation on the test split; the same on the validation split are named `validation/…`, the method's own
+    diagnostics among them. `read` takes further ones from all that a run told: a value half-way, the number of a kind of step.
+    """
+
+    method: str
+    protocol: str
+    arms: tuple[Arm, ...]
+    changed: tuple[ChangedModel, ...] = ()
+    baseline: str
+    metrics: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    published: str
+    notes: str = ""
+    read: "Mapping[str, Callable[[Sequence[Event]], float | None]]" = field(default_factory=dict)
+
+
+# Checks
+
+# A margin is a count of rows over a number of rows, or a decimal: neither need be exact in floating point.
+HAIR = 1e-9
+
+
+def at_least(metric: str, arm: str, other: str, *, margin: float = 0.0) -> Check:
+    """mean(arm) ≥ mean(other) − margin."""
+
+    def check(results: Results) -> Finding:
+        ours, theirs = _means(results, metric, arm, other)
+        return Finding(
+            ours >= theirs - margin, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=True)}"
+        )
+
+    return check
+
+
+def above(metric: str, arm: str, other: str, *, by: float = 0.0) -> Check:
+    """mean(arm) > mean(other), or with `by` ≥ mean(other) + by."""
+
+    def check(results: Results) -> Finding:
+        ours, theirs = _means(results, metric, arm, other)
+        holds = ours >= theirs + by - HAIR if by else ours > theirs
+        return Finding(holds, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=True)}")
+
+    return check
+
+
+def below(metric: str, arm: str, other: str) -> Check:
+    """mean(arm) < mean(other)."""
+
+    def check(results: Results) -> Finding:
+        ours, theirs = _means(results, metric, arm, other)
+        return Finding(ours < theirs, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=False)}")
+
+    return check
+
+
+def same_in_every_seed(metric: str, arm: str, other: str, *, within: float) -> Check:
+    """abs(arm − other) ≤ within, seed by seed."""
+
+    def check(results: Results) -> Finding:
+        pairs = zip(results.of(arm, metric), results.of(other, metric), strict=True)
+        largest = max(abs(ours - theirs) for ours, theirs in pairs)
+        return Finding(largest <= within + HAIR, f"{metric} differs by at most {largest:.4f} in any seed")
+
+    return check
+
+
+def all_of(*checks: Check) -> Check:
+    """Every one holds."""
+
+    def check(results: Results) -> Finding:
+        findings = [each(results) for each in checks]
+        return Finding(all(finding.holds for finding in findings), "; ".join(finding.numbers for finding in findings))
+
+    return check
+
+
+def _means(results: Results, metric: str, arm: str, other: str) -> tuple[float, float]:
+    ours, theirs = results.mean(arm, metric), results.mean(other, metric)
+    assert ours is not None and theirs is not None, f"{metric} is undefined in {arm} or {other}, so no claim can be made of it"
+    return ours, theirs
+
+
+def _sides(results: Results, metric: str, arm: str, other: str, *, above: bool) -> str:
+    pairs = list(zip(results.values[arm][metric], results.values[other][metric], strict=True))
+    count = sum(a is not None and b is not None and (a > b if above else a < b) for a, b in pairs)
+    return f"{'higher' if above else 'lower'} in {count} of {len(pairs)} seeds"
+
+
+# Running
+
+
+def load(method_id: str) -> Evidence:
+    """The evidence of a method. Raises SpecError when there is no such method."""
+    if method_id not in catalog.methods():
+        raise SpecError.at("method", f"there is no method {method_id!r:.80}; choose one of {', '.join(catalog.methods())}.")
+    found = importlib.import_module(f"engine.methods.{catalog.folder(method_id)}.evidence").evidence
+    assert isinstance(found, Evidence), f"{method_id}: evidence.evidence is a {type(found).__name__}"
+    return found
+
+
+def measure(evidence: Evidence, seeds: Sequence[int], workdir: Path, *, say: Say = lambda text: None) -> Results:
+    """Runs every arm with every seed, in folders below `workdir`. A model that several arms need is made once.
+
+    Raises EngineError with the run's own sentence when a run does not succeed.
+    """
+    values: dict[str, dict[str, list[float | None]]] = {arm.id: {metric: [] for metric in evidence.metrics} for arm in evidence.arms}
+    for seed in seeds:
+        bench = _Bench(evidence, seed, workdir / f"seed-{seed}")
+        for arm in evidence.arms:
+            metrics = bench.run(arm)
+            say(f"seed {seed}, {arm.title}: {', '.join(f'{name} {_short(metrics.get(name))}' for name in evidence.metrics[:3])}")
+            for metric in evidence.metrics:
+                values[arm.id][metric].append(metrics.get(metric))
+    return Results(tuple(seeds), values)
+
+
+@dataclass
+class _Bench:
+    """One seed's models, by arm or changed model."""
+
+    evidence: Evidence
+    seed: int
+    workdir: Path
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    def run(self, arm: Arm) -> Mapping[str, float | None]:
+        """The final test evaluation of one arm's student."""
+        from engine.events import Evaluation, Event
+        from engine.run.runner import execute
+        from engine.spec.run_spec import RunSpec
+
+        if arm.measured is not None:
+            return arm.measured(self.seed, self.folders)
+        assert arm.spec is not None, f"{arm.id} has neither a spec nor a measurement"
+        teachers = {self.ref(name): self.folder(name) for name in arm.teachers}
+        data = {"cadence": ONLY_AT_THE_END, "threads": 1, **arm.spec(self.seed), "teachers": list(teachers)}
+        models = dict(teachers)
+        if arm.student is not None:
+            data["student"] = self.ref(arm.student)
+            models[data["student"]] = self.folder(arm.student)
+        spec, events = RunSpec.parse(data), list[Event]()
+
+        outcome = execute(spec, events.append, self.workdir / arm.id, models=models)
+        if outcome.status != "succeeded":
+            raise EngineError(f"The arm {arm.id} ended as {outcome.status} with seed {self.seed}: {outcome.reason}")
+        judged = [event for event in events if isinstance(event, Evaluation) and event.subject == "student"]
+        on_test, final = [one for one in judged if one.split == "test"], [one for one in judged if one.final and one.split == "validation"]
+        assert len(on_test) == 1 and on_test[0].final, f"{arm.id}: the test split was read {len(on_test)} times"
+        self.folders[arm.id] = self.workdir / arm.id / "student"
+        metrics = {f"validation/{name}": value for one in final for name, value in one.metrics.items()} | dict(on_test[0].metrics)
+        metrics |= {name: read(events) for name, read in self.evidence.read.items()}
+        return metrics if arm.fidelity_to is None else {**metrics, **self.fidelity(spec, arm)}
+
+    def folder(self, name: str) -> Path:
+        """Where a model is: an arm's student that has run, or a changed copy of one, made at the first use."""
+        if name not in self.folders:
+            self.folders[name] = self.change(next(model for model in self.evidence.changed if model.id == name))
+        return self.folders[name]
+
+    def ref(self, name: str) -> str:
+        """The same name for the same model, so that the runs' specs can be repeated."""
+        digest = hashlib.sha256(f"{self.evidence.method}/{name}/{self.seed}".encode()).digest()
+        return f"run:{UUID(bytes=digest[:16], version=4)}"
+
+    def change(self, changed: ChangedModel) -> Path:
+        from engine.run.export import load_model, save_model
+
+        model, meta = load_model(self.folder(changed.of))
+        changed.change(model)
+        folder = self.workdir / changed.id / "student"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        save_model(folder, model, {name: value for name, value in meta.items() if name not in ("format", "parameters", "sha256")})
+        return folder
+
+    def fidelity(self, spec: Any, arm: Arm) -> Mapping[str, float | None]:
+        """How close an arm's student is to a model that did not teach it, on the test split."""
+        import torch
+
+        from engine.metrics.fidelity import fidelity_report
+        from engine.run.export import load_model
+
+        assert arm.fidelity_to is not None, f"{arm.id} names no model to compare with"
+        task = catalog.load_task(spec.task)(spec.task_card.options.model_validate(spec.task_options), torch.device("cpu"))
+        (student, _), (teacher, _) = load_model(self.folders[arm.id]), load_model(self.folder(arm.fidelity_to))
+        logits = {"student_logits": task.logits(student, "test"), "teacher_logits": task.logits(teacher, "test")}  # type: ignore[attr-defined]
+        return fidelity_report(**logits, labels=task.splits["test"].targets)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
