@@ -5,6 +5,7 @@ and the hashes of the stored specifications.
 """
 
 import gzip
+import io
 import json
 import sys
 from pathlib import Path
@@ -90,7 +91,7 @@ def main() -> None:
     before = recorded()
     make_again(before)
     call_command("migrate", verbosity=0)
-    call_command("sync_catalog", verbosity=0)
+    call_command("sync_catalog", stdout=io.StringIO())
     sys.stdout.write(json.dumps(look()))
 
 
