@@ -561,10 +561,10 @@ def test_the_command_prints_json_and_writes_the_page(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    told, text = json.loads(done.stdout), page.read_text()
-    assert told["seeds"] == [10]
+    reported, text = json.loads(done.stdout), page.read_text()
+    assert reported["seeds"] == [10]
     assert "python -m engine evidence supervised --seeds 1 --first-seed 10 --write docs/evidence/supervised.md" in text
-    assert told["memory"]["with_run_bytes"] > told["memory"]["alone_bytes"]
+    assert reported["memory"]["with_run_bytes"] > reported["memory"]["alone_bytes"]
     assert text.index("## What the paper reports") < text.index("## Memory") < text.index("## Specs of seed 10")
 
 
