@@ -7,7 +7,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +28,6 @@ ENVIRONMENT = {
     "STILLHOUSE_STORE": "Folder of artifacts and checkpoints; web and workers must see the same one.",
     "STILLHOUSE_DEBUG": "Development mode. Off in production; then STILLHOUSE_SECRET_KEY must be set.",
     "STILLHOUSE_SECRET_KEY": "Signs sessions. A long random text of your own.",
-    "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
-    "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
-    "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), for runs whose task option `features` is `inception`. Unset: such runs are refused.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -46,7 +43,8 @@ ENVIRONMENT = {
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "CUDA_VISIBLE_DEVICES": "The GPUs that a worker offers, as CUDA understands it.",
 }
-"""What each variable means. The names and defaults come from the code, and a name without a sentence here is refused."""
+"""What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a
+sentence is refused."""
 
 ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds)$")
 
@@ -304,12 +302,26 @@ def environment_variables() -> dict[str, str]:
     return found
 
 
+def meanings(cards: Iterable[Any]) -> dict[str, str]:
+    """A sentence for each variable: those above, and those of the cards of methods and tasks. Two that differ are refused."""
+    found = dict(ENVIRONMENT)
+    for card in cards:
+        for name, meaning in card.environment.items():
+            if found.setdefault(name, meaning) != meaning:
+                raise SystemExit(f"The card of {card.id} describes {name} otherwise than another place does.")
+    return found
+
+
 def environment_page() -> str:
-    found = environment_variables()
-    if set(found) != set(ENVIRONMENT):
-        missing, gone = sorted(set(found) - set(ENVIRONMENT)), sorted(set(ENVIRONMENT) - set(found))
-        raise SystemExit(f"docs/generate.py, ENVIRONMENT: describe {missing or 'nothing more'}; remove {gone or 'nothing'}.")
-    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", ENVIRONMENT[name]) for name in sorted(found)]
+    from engine.spec import catalog
+
+    found, meaning = environment_variables(), meanings([*catalog.methods().values(), *catalog.tasks().values()])
+    if set(found) != set(meaning):
+        missing, gone = sorted(set(found) - set(meaning)), sorted(set(meaning) - set(found))
+        raise SystemExit(
+            f"Variables: describe {missing or 'nothing more'} in docs/generate.py, or on the card of the method or task; remove {gone or 'nothing'}."
+        )
+    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", meaning[name]) for name in sorted(found)]
     return page("Environment variables", "All settings come from the environment.", table(("variable", "default", "meaning"), rows))
 
 

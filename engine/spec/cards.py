@@ -114,6 +114,7 @@ class MethodCard:
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
     `follows` tells what settings that were left empty are on a task: a spec is completed with them.
     `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
+    `environment` says of each variable that the method reads on a worker what it means.
     """
 
     id: str
@@ -133,6 +134,7 @@ class MethodCard:
     data_parallel: bool = False
     follows: Callable[["TaskCard"], Mapping[str, Any]] | None = None
     check: Callable[["RunSpec"], list["Problem"]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def left_empty(self, task: "TaskCard") -> Mapping[str, Any]:
         """The values on this task of settings that may be left empty, by name."""
@@ -164,6 +166,7 @@ class TaskCard:
     is told by; other kinds have those of `engine.metrics.cards.HEADLINE`. `extra` names the optional dependency set that brings the data.
     `reward` is what a generator is made to get more of where a run names nothing: a text that `engine.rewards` reads.
     `changes` tells which of these fields are otherwise under given options: a task of several parts has other classes in each.
+    `environment` says of each variable that the task reads on a worker what it means.
     """
 
     id: str
@@ -187,6 +190,7 @@ class TaskCard:
     extra: str | None = None
     reward: str | None = None
     changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def under(self, options: Mapping[str, Any]) -> "TaskCard":
         """The card as it is with these options; most options change nothing of it."""
