@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine import seeds
+from engine import lineage, seeds
 from engine.errors import CheckpointError, EngineError, NonFiniteError, SpecError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
@@ -420,6 +420,7 @@ class _Run:
             "input_shape": list(card.input_shape),
             "method": self.method.card.id,
             "spec": self.spec.model_dump(mode="json"),
+            **lineage.facts(self.method),
         }
         content = export.save_model(self.workdir / "student", self.method.product(), meta)
         size = (self.workdir / "student" / "model.safetensors").stat().st_size

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, logsumexp
 
-from engine.privacy import ORDERS, Account, curve_of_step, noise_for, smallest_epsilon, spent
+from engine.methods.dp_opd.privacy import ORDERS, Account, curve_of_step, noise_for, smallest_epsilon, spent
 
 DELTA, RATE = 1 / 8000, 0.016
 
