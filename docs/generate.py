@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
     "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
     "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), for runs whose task option `features` is `inception`. Unset: such runs are refused.",
+    "STILLHOUSE_BUFFERS": "Folder in which `mtt` and `ftd` keep their experts for later runs of the same recipe; files there may be deleted at any time. Workers: `buffers` in the store unless set. `python -m engine`: unset, each run trains its own.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -205,28 +206,32 @@ def metrics_page(cards: Mapping[str, Any]) -> str:
 
 def evidence_page(cards: Mapping[str, Any]) -> str:
     """The index of docs/evidence, read from its pages."""
-    from engine.evidence.memory import peak_on
-    from engine.evidence.report import verdicts_on
+    from engine.evidence.report import VERDICTS
 
     rows = []
     for card in cards.values():
         path = DOCS / "evidence" / f"{card.id}.md"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        shown = verdicts_on(text)
-        peak = peak_on(text)
-        cells = (
-            f"{shown['shown']}",
-            f"{shown['weaker check shown']}",
-            f"{shown['not shown']}",
-            "not measured" if peak is None else f"{peak}",
-        )
-        rows.append((f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *cells))
+        rows.append(evidence_row(card, path.read_text(encoding="utf-8") if path.exists() else ""))
     intro = (
-        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown*, shown only in a *weaker* form, or "
-        "*not shown*; the pages have the numbers. Peak memory is that of a process with one run of the preset `tiny`, on the machine that its page names."
+        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown* where the 95 % interval of the paired "
+        "differences over seeds excludes its margin, or all of at least five seeds agree; *leaning* where the mean agrees and the interval does not decide; "
+        "*not shown*; *contradicted* where the interval, or every seed, is on the other side; or an *identity*, true by construction. A page from before claims "
+        "said how they are tested is *not measured again*: its verdicts are not counted. Peak memory is that of a process with one run of the preset `tiny`, "
+        "on the machine that its page names."
     )
-    head = ("method", "title", "claims shown", "weaker check shown", "not shown", "peak memory, MiB")
+    head = ("method", "title", *VERDICTS, "peak memory, MiB")
     return page("Evidence", intro, table(head, rows))
+
+
+def evidence_row(card: Any, text: str) -> tuple[str, ...]:
+    """A method's line in the index, from its page or from no text."""
+    from engine.evidence.memory import peak_on
+    from engine.evidence.report import VERDICTS, verdicts_on
+
+    counts, peak = verdicts_on(text), peak_on(text)
+    unknown = ("not measured again" if text else "not measured", *("" for _ in VERDICTS[1:]))
+    verdicts = unknown if counts is None else tuple(f"{counts[verdict]}" for verdict in VERDICTS)
+    return (f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *verdicts, "not measured" if peak is None else f"{peak}")
 
 
 def spec_page() -> str:

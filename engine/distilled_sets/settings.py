@@ -39,7 +39,7 @@ class SetSettings(MethodSettings):
     )
 
 
-class MatchingSettings(SetSettings):
+class TrajectorySettings(SetSettings):
     """Of the methods that match the trajectories of experts."""
 
     experts: int = Field(4, ge=1, le=1000, description="Networks that are trained on the real rows, whose weights are recorded each epoch.")
@@ -113,7 +113,7 @@ def check_set(spec: "RunSpec") -> list[Problem]:
 
 def check_matching(spec: "RunSpec") -> list[Problem]:
     """The target of the latest start must be within the expert's epochs; the held-out expert must be none of the matched."""
-    problems, chosen = check_set(spec), MatchingSettings.model_validate({k: v for k, v in spec.settings.items() if k in _FIELDS})
+    problems, chosen = check_set(spec), TrajectorySettings.model_validate({k: v for k, v in spec.settings.items() if k in _FIELDS})
     latest = chosen.expert_epochs - chosen.matched_epochs + 1
     if latest < 1:
         problems.append(
@@ -138,4 +138,4 @@ def check_matching(spec: "RunSpec") -> list[Problem]:
     return problems
 
 
-_FIELDS = frozenset(MatchingSettings.model_fields)
+_FIELDS = frozenset(TrajectorySettings.model_fields)

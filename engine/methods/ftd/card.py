@@ -2,12 +2,12 @@
 
 from pydantic import Field
 
-from engine.distilled_sets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import TrajectorySettings, check_matching
 from engine.methods.mtt.card import TINY
 from engine.spec.cards import MethodCard, Needs, Preset
 
 
-class Settings(MatchingSettings):
+class Settings(TrajectorySettings):
     rho: float = Field(
         0.5, ge=0, le=100, description="Radius of the perturbation in an expert's step: how flat the trajectory must be; 0 is SGD."
     )
@@ -36,7 +36,7 @@ class Settings(MatchingSettings):
 
 card = MethodCard(
     id="ftd",
-    version=1,
+    version=2,
     family="dataset distillation",
     title="Flat trajectory distillation",
     summary="As matching training trajectories, but the experts are trained to be flat, so that small deviations on the way matter less; the pictures are averaged.",

@@ -1,10 +1,10 @@
 """What a person chooses when a data set is distilled by matching training trajectories."""
 
-from engine.distilled_sets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import TrajectorySettings, check_matching
 from engine.spec.cards import MethodCard, Needs, Preset
 
 
-class Settings(MatchingSettings):
+class Settings(TrajectorySettings):
     pass
 
 
@@ -23,7 +23,7 @@ TINY = {
 
 card = MethodCard(
     id="mtt",
-    version=1,
+    version=2,
     family="dataset distillation",
     title="Matching training trajectories",
     summary="A few pictures for each class are made so that a network trained on them alone moves as networks did that were trained on all real rows.",
