@@ -5,6 +5,7 @@ so that a slow write does not cost the lease. When the lease is lost, the child 
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -70,7 +71,7 @@ def _launch(claim: Claim, share: Share) -> Child:
             resume=str(in_store(claim.resume_path)) if claim.resume_path else None,
             from_step=claim.from_step,
             models={reference: str(in_store(path)) for reference, path in claim.models.items()},
-            environment=share.environment,
+            environment={"STILLHOUSE_BUFFERS": os.environ.get("STILLHOUSE_BUFFERS", str(in_store("buffers"))), **share.environment},
             threads=share.threads,
             devices=claim.device_count,
         )

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.decomposition import PCA
 
-from engine.metrics.transferability import (
+from engine.methods.distill_similar.transferability import (
     check_probe,
     dissimilarity,
     h_score,
@@ -30,8 +31,10 @@ def drawn(seed: int, *, rows: int = 20, width: int = 6, classes: int = 3):
 # PARC
 
 
-def slow_parc(features, labels) -> float:
+def slow_parc(features, labels, *, dims: int | None = None) -> float:
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    if dims is not None:
+        scaled = PCA(min(dims, *scaled.shape), svd_solver="full").fit_transform(scaled)
     distances, differ = [], []
     for i in range(len(labels)):
         for j in range(i + 1, len(labels)):
@@ -71,11 +74,21 @@ def test_parc_does_not_see_names_of_classes_order_of_rows_or_units_of_features()
     assert -100 <= found <= 100
 
 
-def test_parc_keeps_principal_components_only_where_there_are_as_many_rows():
-    features, labels = drawn(2, rows=40, width=10)
+@pytest.mark.parametrize(("rows", "dims"), [(40, 3), (40, 10), (40, 32), (8, 32)])
+def test_parc_standardizes_features_before_it_projects_them_and_never_again(rows: int, dims: int):
+    features, labels = drawn(2, rows=rows, width=10)
 
-    assert parc(features, labels, dims=3) == pytest.approx(slow_parc(principal(features, 3), labels), abs=1e-6)
-    assert parc(features, labels, dims=41) == parc(features, labels)
+    assert parc(features, labels, dims=dims) == pytest.approx(slow_parc(features, labels, dims=dims), abs=1e-6)
+
+
+def test_components_have_the_signs_of_scikit_learn_whatever_the_order_of_the_rows():
+    features, _ = drawn(2, rows=40, width=10)
+    order = np.random.default_rng(5).permutation(40)
+
+    found = principal(features, 4)
+
+    assert np.allclose(found, PCA(4, svd_solver="full").fit_transform(features), atol=1e-10)
+    assert np.allclose(principal(features[order], 4), found[order], atol=1e-10)
 
 
 def test_a_row_without_spread_is_at_distance_one_and_no_number_is_undefined():

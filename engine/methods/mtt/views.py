@@ -1,4 +1,4 @@
-"""What a distilled set looks like, as views: its pictures, their pixels, and the course of the outer loop."""
+"""What experts and a distilled set look like, as views: pictures, pixels, and the course of the outer loop."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from engine import charts
+from engine.distilled_sets.buffers import ExpertBuffer
 from engine.pictures import png
 
 SHOWN_CLASSES, SHOWN_EACH = 10, 3
@@ -93,6 +94,21 @@ def experts_course(accuracies: Tensor, snapshots: Tensor, *, epochs: Sequence[in
         "accuracy": course("Validation accuracy of the experts", accuracies.cpu(), "share of right rows"),
         "distance": course("How far the experts have moved", moved, "distance from the first weights"),
     }
+
+
+def experts_table(experts: ExpertBuffer, *, accuracies: Tensor, seeds: Sequence[int], matched: int) -> charts.ChartSpec:
+    """The experts that are matched and the one that is held out: how good they are, accuracies (experts,), and what an earlier run's saved."""
+    cells: list[list[str | int | float]] = []
+    for name, group in (("matched", slice(0, matched)), ("held out", slice(matched, None))):
+        count = len(seeds[group])
+        if count:
+            share = count / len(seeds) if experts.reused else 0.0
+            shown = str(seeds[group][0]) if count == 1 else f"{seeds[group][0]} to {seeds[group][-1]}"
+            saved = [round(share * experts.steps), round(share * experts.seconds, 1)]
+            cells.append([name, count, shown, float(accuracies[group].mean()), *saved])
+    origin = f"Taken over from the buffer {experts.reused} of an earlier run." if experts.reused else "Trained by this run."
+    columns = ("experts", "count", "seeds", "accuracy on validation rows", "steps saved", "seconds saved")
+    return charts.rows("Experts", columns, cells, note=origin)
 
 
 def sharpness_table(measured: Tensor, *, epochs: Sequence[int], seeds: Sequence[int]) -> charts.ChartSpec:

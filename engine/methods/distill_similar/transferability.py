@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from sklearn.utils.extmath import svd_flip
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -30,9 +31,13 @@ def standardized(features: Array) -> Array:
 
 
 def principal(features: Array, dims: int) -> Array:
-    """(n, d) in at most `dims` principal components, (n, min(dims, n, d)), by the exact decomposition. Signs are arbitrary."""
+    """(n, d) in at most `dims` principal components, (n, min(dims, n, d)), by the exact decomposition.
+
+    Signs are scikit-learn's: in each component the largest loading is positive. A correlation of rows depends on them.
+    """
     centered = features - features.mean(axis=0)
-    left, scale, _ = np.linalg.svd(centered, full_matrices=False)
+    left, scale, right = np.linalg.svd(centered, full_matrices=False)
+    left, _ = svd_flip(left, right, u_based_decision=False)
     kept: Array = (left * scale)[:, :dims]
     return kept
 
@@ -53,15 +58,17 @@ def parc(features: Array, labels: Labels, *, dims: int | None = None) -> float:
     """Pairwise Annotation Representation Comparison: Bolya et al. (2021), arXiv:2111.06977, section 4, with exact ties.
 
     100 times Spearman's correlation of the rows' distances in feature space with whether their classes differ, over all pairs; features
-    (n, d), labels (n,). `dims`: principal components that are kept first, where there are at least so many rows. The published code ranks
-    floating-point distances of one-hot labels, whose equal entries differ in the last bit: its value changes when classes are renamed.
+    (n, d), labels (n,). Columns are standardized and then, with `dims`, projected on at most so many principal components. The published code
+    standardizes the components instead, which makes the last one, mere noise, count as much as the first. It also ranks floating-point
+    distances of one-hot labels, whose equal entries differ in the last bit: its value changes when classes are renamed.
 
     Raises ValueError when fewer than two classes have two rows.
     """
     check_probe(labels)
-    if dims is not None and len(features) >= dims:
-        features = principal(features, dims)
-    return _spearman(dissimilarity(standardized(features)), labels[:, None] != labels[None, :])
+    scaled = standardized(features)
+    if dims is not None:
+        scaled = principal(scaled, dims)
+    return _spearman(dissimilarity(scaled), labels[:, None] != labels[None, :])
 
 
 def rsa(features: Array, reference: Array) -> float:
@@ -109,8 +116,8 @@ def check_probe(labels: Labels) -> None:
     """Raises ValueError, naming the counts, when fewer than two classes have at least two rows: then no pair says anything of likeness."""
     classes, counts = np.unique(labels, return_counts=True)
     if (counts >= 2).sum() < 2:
-        told = ", ".join(f"{count} of class {name}" for name, count in zip(classes, counts, strict=True)) or "none"
-        raise ValueError(f"needs at least two classes with at least two labeled rows each; got {told}")
+        found = ", ".join(f"{count} of class {name}" for name, count in zip(classes, counts, strict=True)) or "none"
+        raise ValueError(f"needs at least two classes with at least two labeled rows each; got {found}")
 
 
 def stratified(labels: Labels, rows: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Several classifiers as one."""
+"""Several classifiers as one: the average of their probabilities, which is what several teachers say together."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from engine.losses.divergences import averaged_log_probs
 
 
-class Committee(nn.Module):
-    """Several classifiers as one, whose probabilities are the weighted average of theirs."""
+class Ensemble(nn.Module):
+    """Several classifiers as one, whose probabilities are the weighted average of theirs.
+
+    `weights` has one number of at least 0 for each member, with a sum of 1; without them all count the same.
+    """
 
     def __init__(self, members: Sequence[nn.Module], weights: Sequence[float] = ()) -> None:
         super().__init__()
