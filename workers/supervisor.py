@@ -19,10 +19,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import Claim, LeaseLost
+from webapp.store import path_in_store
 from workers.devices import Share
 from workers.launcher import Child, Order
 from workers.sink import Sink
-from workers.store import in_store
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,16 +60,16 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
 
 
 def _launch(claim: Claim, share: Share) -> Child:
-    folder = in_store(claim.folder)
+    folder = path_in_store(claim.folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Child(
         Order(
             spec=claim.spec,
             workdir=str(folder),
             output=str(folder / "output.log"),
-            resume=str(in_store(claim.resume_path)) if claim.resume_path else None,
+            resume=str(path_in_store(claim.resume_path)) if claim.resume_path else None,
             from_step=claim.from_step,
-            models={reference: str(in_store(path)) for reference, path in claim.models.items()},
+            models={reference: str(path_in_store(path)) for reference, path in claim.models.items()},
             environment=share.environment,
             threads=share.threads,
             devices=claim.device_count,
@@ -147,7 +147,7 @@ class Heartbeat(threading.Thread):
     def check(self) -> None:
         """Raises LeaseLost when it is lost."""
         if self._lost.is_set():
-            raise LeaseLost(f"attempt {self._token.attempt} no longer holds run {self._token.run_id}")
+            raise LeaseLost(self._token)
 
     def stop(self) -> None:
         self._done.set()

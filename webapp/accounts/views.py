@@ -15,7 +15,7 @@ from webapp.accounts.forms import TokenForm
 from webapp.accounts.members import MemberRefused
 from webapp.accounts.models import Role, Scope
 from webapp.accounts.permissions import project_for, projects_of
-from webapp.requests import SignedIn
+from webapp.accounts.requests import SignedIn
 
 sign_in = LoginView.as_view(template_name="accounts/sign_in.html", redirect_authenticated_user=True)
 sign_out = LogoutView.as_view()

@@ -1,4 +1,4 @@
-"""How a person has set up the table of runs: columns, sort, page, all in the address, so that it can be shared. Columns are remembered."""
+"""How a person has set up the table of runs: columns and sort, in the address, so that it can be shared. Columns are remembered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Self
 from django.http import HttpResponse
 
 from engine.metrics.cards import HEADLINE, METRICS
-from webapp.requests import SignedIn
+from webapp.accounts.requests import SignedIn
 
 COOKIE = "stillhouse_columns"
 YEAR = 365 * 24 * 3600
@@ -53,7 +53,6 @@ class TableState:
     """`chosen` are the ids of the shown columns, in their order; `metrics` all that the project has."""
 
     sort: str
-    page: int
     chosen: tuple[str, ...]
     remembering: bool
     metrics: tuple[str, ...] = ()
@@ -64,10 +63,8 @@ class TableState:
         asked = [name for text in request.GET.getlist("columns") for name in text.split(",")]
         names = asked or request.COOKIES.get(COOKIE, "").split(".")
         chosen = tuple(dict.fromkeys(name for name in names if name in FIXED or (name.isascii() and name.isidentifier())))[:40]
-        page = request.GET.get("page", "1")
         return cls(
             sort=request.GET.get("sort") or "-created",
-            page=int(page) if page.isdecimal() and 0 < len(page) < 7 and int(page) else 1,
             chosen=chosen,
             remembering=bool(asked) and "remember" in request.GET,
         )

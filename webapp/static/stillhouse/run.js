@@ -126,7 +126,7 @@ function onPoints({ series, cut_after: cutAfter }) {
       continue;
     }
     merge(known.trace, steps, values);
-    if (known.trace.x.length > 60) known.trace.mode = "lines";
+    if (known.trace.x.length > known.trace.meta.most_marked) known.trace.mode = "lines";
     changed.add(known.panel);
   }
   changed.forEach(redraw);
