@@ -14,12 +14,12 @@ from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics,
 from webapp.finite import finite
 from webapp.runs import doorbell, lifecycle, models
 from webapp.runs.history import headline, points
-from webapp.runs.lifecycle import Claim
+from webapp.runs.lifecycle import ClaimedRun
 from webapp.store import path_in_store
 from workers import kept_checkpoints
-from workers.metric_history import History
+from workers.metric_history import HistoryWriter
 from workers.store import within
-from workers.wire import Block, Message
+from workers.wire import Message, MetricBlock
 
 EAGER_SECONDS, CALM_SECONDS = 0.25, 1.0
 """How long an event waits at most: in an attempt's first minute, when people watch, and later."""
@@ -36,12 +36,12 @@ E = TypeVar("E", bound=Event)
 class Sink:
     """Gathers one attempt's events and writes them."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: ClaimedRun) -> None:
         self.outcome: Outcome | None = None
         self._token, self._folder = claim.token, claim.folder
-        self._history = History(claim.run_id, claim.attempt)
+        self._history = HistoryWriter(claim.run_id, claim.attempt)
         self._began = self._flushed = time.monotonic()
-        self._blocks: list[Block] = []
+        self._blocks: list[MetricBlock] = []
         self._events: list[Event] = []
         self._points = 0
         self._first = True

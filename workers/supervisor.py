@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from webapp.runs import lifecycle
-from webapp.runs.lifecycle import Claim, LeaseLost
+from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from webapp.store import path_in_store
 from workers.devices import Share
 from workers.launcher import Child, Order
@@ -30,7 +30,7 @@ T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 
 
-def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
+def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
     """Runs a claimed run. `leaving`: this worker is shutting down; the run is stopped, with a checkpoint, and goes back into the queue.
 
     Never raises: whatever happens is written down as the attempt's end, or, without the lease, into the worker's own log.
@@ -59,7 +59,7 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
         heart.stop()
 
 
-def _launch(claim: Claim, share: Share) -> Child:
+def _launch(claim: ClaimedRun, share: Share) -> Child:
     folder = path_in_store(claim.folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Child(
@@ -90,7 +90,7 @@ def _carry(child: Child, sink: Sink, heart: "Heartbeat") -> None:
     _persist(lambda: sink.flush(last=True), heart)
 
 
-def _settle(claim: Claim, sink: Sink, child: Child, code: int, heart: "Heartbeat") -> None:
+def _settle(claim: ClaimedRun, sink: Sink, child: Child, code: int, heart: "Heartbeat") -> None:
     """Says how the attempt ended: as the engine said, or that the child died without an answer."""
     last_lines = child.last_lines()
     outcome = sink.outcome
@@ -102,7 +102,7 @@ def _settle(claim: Claim, sink: Sink, child: Child, code: int, heart: "Heartbeat
         _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heart)
 
 
-def _report_crash(claim: Claim, reason: str, last_lines: str) -> None:
+def _report_crash(claim: ClaimedRun, reason: str, last_lines: str) -> None:
     with suppress(LeaseLost, DatabaseError):  # then the watchdog does it, when the lease runs out
         lifecycle.crashed(claim.token, reason[:2000], last_lines)
 
@@ -133,7 +133,7 @@ def _cause(code: int) -> str:
 class Heartbeat(threading.Thread):
     """Renews the lease, and brings stop requests to the child. Kills the child when the lease is lost."""
 
-    def __init__(self, claim: Claim, leaving: threading.Event) -> None:
+    def __init__(self, claim: ClaimedRun, leaving: threading.Event) -> None:
         super().__init__(daemon=True, name=f"heart-{claim.run_id}")
         self._token, self._leaving = claim.token, leaving
         self._child: Child | None = None

@@ -163,7 +163,7 @@ def running_run(project: Project) -> RunMaker:
     return make
 
 
-def _held_run(project: Project, name: str, device: str, spec: Mapping[str, Any]) -> lifecycle.Claim:
+def _held_run(project: Project, name: str, device: str, spec: Mapping[str, Any]) -> lifecycle.ClaimedRun:
     run = lifecycle.submit(new_run(project, name=name, priority=100, **spec), who="otto")
     held = lifecycle.claim_next(worker="worker-1", kinds=("cpu",), free={"cpu": 1})
     assert held is not None and held.run_id == run.pk

@@ -233,7 +233,7 @@ class EvaluationQuerySet(models.QuerySet["Evaluation"]):
 
     def judging_each_run(self) -> Self:
         """The one of each run that judges it. The queryset is of one subject."""
-        return self.judging().order_by("run", *self.JUDGING_ORDER).distinct("run")
+        return self.judging().order_by("run_id", *self.JUDGING_ORDER).distinct("run_id")
 
 
 class Evaluation(models.Model):

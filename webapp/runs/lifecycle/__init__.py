@@ -9,7 +9,7 @@ from webapp.runs.lifecycle.states import ALLOWED, NotAllowed
 from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting, something_waits
 from webapp.runs.lifecycle.workers import (
     TRIES_WITHOUT_PROGRESS,
-    Claim,
+    ClaimedRun,
     LeaseLost,
     Orders,
     Token,
@@ -26,7 +26,7 @@ from webapp.runs.lifecycle.workers import (
 __all__ = [
     "ALLOWED",
     "TRIES_WITHOUT_PROGRESS",
-    "Claim",
+    "ClaimedRun",
     "LeaseLost",
     "NotAllowed",
     "Orders",

@@ -49,7 +49,7 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedRun:
     """A run that this worker now holds. Paths are relative to the store; `models` maps `run:<uuid>` to an exported student's folder."""
 
     run_id: UUID
@@ -83,7 +83,7 @@ def attempt_folder(run_id: UUID, attempt: int) -> str:
     return f"runs/{run_id}/attempt-{attempt}"
 
 
-def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> Claim | None:
+def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> ClaimedRun | None:
     """queued → starting for the best run that fits what is free, or None.
 
     Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
@@ -105,7 +105,7 @@ def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Map
         Run.objects.filter(pk=run.pk).update(attempt=number)
         Attempt.objects.create(run=run, number=number, worker=worker, from_step=from_step)
         move(run, State.STARTING, worker, f"Claimed by {worker}.")
-        return Claim(
+        return ClaimedRun(
             run_id=run.pk,
             attempt=number,
             spec=run.spec,
