@@ -1,4 +1,4 @@
-"""Every address of the site, by the room that answers it."""
+"""Every address of the site, by the room that serves it."""
 
 from django.contrib import admin
 from django.urls import include, path

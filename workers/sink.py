@@ -72,7 +72,7 @@ class Sink:
         try:
             with lifecycle.fenced(self._token):
                 newest = points.newest_batch(self._token.run_id)
-                # The connection may have broken after a commit and before its answer: then that batch is there already.
+                # The connection may have broken after a commit and before its confirmation: then that batch is there already.
                 if self._trying is None or newest < self._trying:
                     self._trying = newest + 1
                     self._write(self._trying, last=last)
@@ -167,7 +167,7 @@ class Sink:
         for event in self._events:
             match event:
                 case PhaseStarted():
-                    # Another phase has another pace: until it is known, no time left is told.
+                    # Another phase has another pace: until it is known, no time left is shown.
                     changes |= {"phase": event.name[:60], "phase_index": event.index, "phase_count": event.count, "steps_per_second": None}
                 case Progress():
                     changes |= {

@@ -256,7 +256,7 @@ def test_a_run_says_in_which_of_its_phases_it_is_and_tells_no_pace_of_another(he
     assert (run.phase, run.phase_index, run.phase_count, run.steps_per_second) == ("distill", 1, 3, None)
 
 
-def test_the_outcome_is_kept_for_the_shepherd(held: ClaimedRun) -> None:
+def test_the_outcome_is_kept_for_the_supervisor(held: ClaimedRun) -> None:
     sink = Sink(held)
 
     say(sink, Outcome("failed", 3, "loss became nan at step 3.", "loss"))

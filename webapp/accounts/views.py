@@ -79,7 +79,7 @@ def member_remove(request: SignedIn, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @login_required
 def tokens(request: SignedIn, slug: str) -> HttpResponse:
-    """The person's tokens for a project. A new one is shown in the answer to the form that made it, and never again."""
+    """The person's tokens for a project. A new one is shown in the response to the form that made it, and never again."""
     project = project_for(request.user, slug)
     form = TokenForm(request.POST or None)
     made = ""

@@ -1,7 +1,7 @@
 """What an artifact's page shows of it: tensors with their numbers in brief, JSON as a tree, tables, text, pictures.
 
 A file is shown by what its name's ending says that it is. Of each kind a request reads only so much, and a file that does not hold what
-it should is told of in a sentence: an artifact is a file, it may hold anything.
+it should is reported in a sentence: an artifact is a file, it may hold anything.
 """
 
 import base64

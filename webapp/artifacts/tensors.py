@@ -1,6 +1,6 @@
 """Tensors of a safetensors file for people: what there is, and each one's numbers in brief. By numpy, without torch.
 
-The file's head is JSON: name, dtype, shape and place of each tensor, so what there is costs nothing to tell. Of the numbers themselves a
+The file's head is JSON: name, dtype, shape and place of each tensor, so listing them costs nothing. Of the numbers themselves a
 request reads at most `MOST_BYTES`, twice: a tensor with more than its share of that is read in pieces that are spread evenly over it.
 """
 
@@ -98,7 +98,7 @@ def read_head(path: Path) -> FileHead:
 
 
 def briefs(path: Path, tensors: Sequence[TensorEntry], *, most_bytes: int = MOST_BYTES) -> list[Brief | None]:
-    """One for each tensor, None where there is nothing to tell: no numbers, none that are finite, or a dtype that numpy can't read.
+    """One for each tensor, None where there is nothing to report: no numbers, none that are finite, or a dtype that numpy can't read.
 
     Reads at most `most_bytes` in each of two passes, which small tensors leave to the larger ones.
     """
@@ -150,10 +150,10 @@ def _facts(metadata: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for key, text in metadata.items() if isinstance(metadata, Mapping) else ():
         try:
-            told = parsed(text.encode())
+            said = parsed(text.encode())
         except (ValueError, AttributeError, RecursionError):
-            told = text
-        facts |= told if key == "meta" and isinstance(told, dict) else {str(key): told}
+            said = text
+        facts |= said if key == "meta" and isinstance(said, dict) else {str(key): said}
     return facts
 
 

@@ -89,7 +89,7 @@ def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]
 
 
 def shown_series(comparison: Comparison) -> tuple[str, ...]:
-    """The curves that are drawn at once: the loss, and what the students' kinds are told by first."""
+    """The curves that are drawn at once: the loss, and what the students' kinds are judged by first."""
     return opened(_headlines(comparison))
 
 

@@ -45,7 +45,7 @@ class RunsAndLaunch(Runs):
         responses={**writing(LaunchedSerializer, code=201), 200: LaunchedSerializer},
     )
     def post(self, request: Request, slug: str) -> Response:
-        """Launches a run for each seed, and their baselines when asked for. Answers 200 when the idempotency key has been here with this body."""
+        """Launches a run for each seed, and their baselines when asked for. Returns 200 when the idempotency key has been here with this body."""
         project = project_for(request.user, slug, Role.OPERATOR)
         runs, are_new = launch_or_repeat(project, person(request), request.data, request.headers.get("Idempotency-Key"))
         code = status.HTTP_201_CREATED if are_new else status.HTTP_200_OK

@@ -35,8 +35,8 @@ def models_of(project: Project, *, task: str = "") -> QuerySet[ModelRecord]:
 
 @dataclass(frozen=True)
 class ModelsPage:
-    """Models with what their runs were last judged by: `metrics` has the headline values of each by run. `columns` are the metrics that tell
-    most of the kinds of models there are, one for each kind."""
+    """Models with what their runs were last judged by: `metrics` has the headline values of each by run. `columns` are the metrics that say
+    most about the kinds of models there are, one for each kind."""
 
     models: list[ModelRecord]
     metrics: Mapping[UUID, Mapping[str, float]]

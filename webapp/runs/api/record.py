@@ -36,7 +36,7 @@ DEFAULT_LINES = 200
 MAX_LINES = 1000
 SUBJECTS = ("student", "teacher")
 SPLITS = ("validation", "test")
-AFTER = OpenApiParameter("after", description="The cursor of an earlier answer: only what is newer.")
+AFTER = OpenApiParameter("after", description="The cursor of an earlier response: only what is newer.")
 
 
 def _parameter(name: str, description: str) -> OpenApiParameter:

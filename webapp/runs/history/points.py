@@ -122,7 +122,7 @@ def rebuild_overview(series: MetricSeries) -> None:
 
 
 def cut(run_id: UUID, *, after: int, attempt: int) -> None:
-    """Removes what lies beyond a step, because a new attempt goes on from there, and tells readers by a batch of its own.
+    """Removes what lies beyond a step, because a new attempt goes on from there, and lets readers know by a batch of its own.
 
     Called inside the transaction in which the attempt starts. History is then that of one trajectory, each step once.
     """

@@ -64,7 +64,7 @@ class Bell:
             if await self.pubsub.get_message(timeout=LOOK_SECONDS) is None:
                 return None
             while await self.pubsub.get_message(timeout=0) is not None:
-                pass  # One look answers all that have rung.
+                pass  # One look serves all that have rung.
         except (RedisError, OSError):
             self.listening = False
 

@@ -70,10 +70,10 @@ class TableState:
         )
 
     def with_metrics(self, names: Sequence[str]) -> Self:
-        """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that tell most."""
+        """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that say most."""
         order = {name: place for place, name in enumerate(METRICS)}
         metrics = tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
-        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_telling(metrics), *AFTER))
+        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_most_telling(metrics), *AFTER))
 
     def remember(self, response: HttpResponse) -> None:
         """Keeps the columns that there are: those with a title of ours, and the project's own metrics."""
@@ -125,14 +125,15 @@ def _sorting(name: str, first: str, sort: str) -> tuple[str, str]:
     return ({"ascending": f"-{name}", "descending": name}.get(now, first) if first else "", now)
 
 
-def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
-    """What the kinds of students in a project are told by first; a classifier's where nothing was judged yet."""
+def _most_telling(metrics: Sequence[str]) -> tuple[str, ...]:
+    """What the kinds of students in a project are judged by first; a classifier's where nothing was judged yet."""
     every = list(dict.fromkeys(HEADLINE.values()))
-    told = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
-    told = told or [HEADLINE["classifier"]]
-    most = MOST_OF_EACH.get(len(told), 1)
+    present = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
+    present = present or [HEADLINE["classifier"]]
+    most = MOST_OF_EACH.get(len(present), 1)
     # Of the only kind all are shown, what was measured first: its tasks need not measure the same.
     shown = [
-        sorted(one, key=lambda name: name not in metrics) if len(told) == 1 else [name for name in one if name in metrics] for one in told
+        sorted(one, key=lambda name: name not in metrics) if len(present) == 1 else [name for name in one if name in metrics]
+        for one in present
     ]
     return tuple(dict.fromkeys(name for headline in shown for name in headline[:most]))
