@@ -24,9 +24,9 @@ STEP_SECONDS = 2e-4
 def talk(pipe: Connection, steps: int, series: int, paced: bool) -> None:
     """The child. Emits `steps` times a dict of `series` numbers, at full speed or with work between; sends the cost of each `emit` last."""
     from engine.events import Log, Metrics
-    from workers.child import Voice
+    from workers.child import EventSender
 
-    voice = Voice(pipe)
+    voice = EventSender(pipe)
     names = [f"loss/term-{index}" for index in range(series)]
     costs = np.zeros(steps)
     voice.start()

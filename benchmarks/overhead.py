@@ -23,8 +23,8 @@ def bare(architecture: str, steps: int) -> float:
     import torch
     import torch.nn.functional as F
 
-    from engine import catalog
     from engine.models.build import build
+    from engine.spec import catalog
 
     card = catalog.tasks()["digits"]
     task = catalog.load_task("digits")(card.options(), torch.device("cpu"))

@@ -33,7 +33,7 @@ def make_runs(project: "Project", count: int) -> list[UUID]:
     from django.utils import timezone
 
     from engine.metrics.cards import METRICS as CARDS
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
     from webapp.runs.models import Evaluation, LatestMetric, Run, State
 
     runs = []
@@ -74,8 +74,8 @@ def make_curves(run_ids: list[UUID], points: int) -> list[str]:
     import numpy as np
     from django.db import connection
 
+    from webapp.runs.history.points import HEADER, ROW, TRAILER, rebuild_overview
     from webapp.runs.models import MetricSeries
-    from webapp.runs.points import HEADER, ROW, TRAILER, rebuild_overview
 
     names = ["loss", "validation/accuracy", "validation/nll", "validation/ece", *(f"loss/term-{i}" for i in range(CURVES - 4))]
     random = np.random.default_rng(0)

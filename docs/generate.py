@@ -53,8 +53,9 @@ ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Every generated page: path below docs, and text."""
-    from engine import catalog, errors, events
+    from engine import errors, events
     from engine.metrics.cards import METRICS
+    from engine.spec import catalog
 
     yield Path("reference/methods.md"), methods_page(catalog.methods())
     for card in catalog.methods().values():
@@ -204,32 +205,36 @@ def metrics_page(cards: Mapping[str, Any]) -> str:
 
 def evidence_page(cards: Mapping[str, Any]) -> str:
     """The index of docs/evidence, read from its pages."""
-    from engine.evidence_memory import peak_on
-    from engine.evidence_report import verdicts_on
+    from engine.evidence.report import VERDICTS
 
     rows = []
     for card in cards.values():
         path = DOCS / "evidence" / f"{card.id}.md"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        shown = verdicts_on(text)
-        peak = peak_on(text)
-        cells = (
-            f"{shown['shown']}",
-            f"{shown['weaker check shown']}",
-            f"{shown['not shown']}",
-            "not measured" if peak is None else f"{peak}",
-        )
-        rows.append((f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *cells))
+        rows.append(evidence_row(card, path.read_text(encoding="utf-8") if path.exists() else ""))
     intro = (
-        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown*, shown only in a *weaker* form, or "
-        "*not shown*; the pages have the numbers. Peak memory is that of a process with one run of the preset `tiny`, on the machine that its page names."
+        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown* where the 95 % interval of the paired "
+        "differences over seeds excludes its margin, or all of at least five seeds agree; *leaning* where the mean agrees and the interval does not decide; "
+        "*not shown*; *contradicted* where the interval, or every seed, is on the other side; or an *identity*, true by construction. A page from before claims "
+        "said how they are tested is *not measured again*: its verdicts are not counted. Peak memory is that of a process with one run of the preset `tiny`, "
+        "on the machine that its page names."
     )
-    head = ("method", "title", "claims shown", "weaker check shown", "not shown", "peak memory, MiB")
+    head = ("method", "title", *VERDICTS, "peak memory, MiB")
     return page("Evidence", intro, table(head, rows))
 
 
+def evidence_row(card: Any, text: str) -> tuple[str, ...]:
+    """A method's line in the index, from its page or from no text."""
+    from engine.evidence.memory import peak_on
+    from engine.evidence.report import VERDICTS, verdicts_on
+
+    counts, peak = verdicts_on(text), peak_on(text)
+    unknown = ("not measured again" if text else "not measured", *("" for _ in VERDICTS[1:]))
+    verdicts = unknown if counts is None else tuple(f"{counts[verdict]}" for verdict in VERDICTS)
+    return (f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *verdicts, "not measured" if peak is None else f"{peak}")
+
+
 def spec_page() -> str:
-    from engine.spec import Budget, Cadence, ModelRef, RunSpec
+    from engine.spec.run_spec import Budget, Cadence, ModelRef, RunSpec
 
     parts = []
     for model in (RunSpec, ModelRef, Budget, Cadence):
@@ -251,7 +256,8 @@ def events_page(module: ModuleType) -> str:
 
 
 def errors_page(module: ModuleType) -> str:
-    from webapp.runs import launch, lifecycle
+    from webapp.launching import launch
+    from webapp.runs import lifecycle
 
     engine_rows = exceptions_of(module)
     web_rows = [*exceptions_of(lifecycle), *exceptions_of(launch)]

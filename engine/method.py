@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
-from engine.cards import MethodCard, MethodSettings, OptimizerSettings
 from engine.errors import StateError
-from engine.optim import Drive, course_of, new_optimizer
+from engine.optimizers import Drive, lr_schedule_of, new_optimizer
+from engine.spec.cards import MethodCard, MethodSettings, OptimizerSettings
 
 if TYPE_CHECKING:
     from engine.tasks.task import Task
@@ -122,7 +122,7 @@ class Diagnostics:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What the runner hands to a method."""
 
     task: "Task"
@@ -146,15 +146,15 @@ class Method:
 
     card: ClassVar[MethodCard]
     settings: MethodSettings
-    OWN: ClassVar[frozenset[str]] = frozenset({"_around", "_drives", "_constants"})
+    OWN: ClassVar[frozenset[str]] = frozenset({"_context", "_drives", "_constants"})
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._around = surroundings
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._constants: frozenset[str] | None = None  # until build() ends
         self._drives: dict[Optimizer, Drive] = {}
-        self.settings = surroundings.settings
-        self.student = surroundings.student
-        self.generator = surroundings.generator
+        self.settings = context.settings
+        self.student = context.student
+        self.generator = context.generator
 
     # What an author writes
 
@@ -190,12 +190,12 @@ class Method:
     @property
     def task(self) -> "Task":
         """The task, with its splits in memory on the run's device."""
-        return self._around.task
+        return self._context.task
 
     @property
     def teachers(self) -> tuple[nn.Module, ...]:
         """Frozen, in eval mode and without gradient unless the card asks for more."""
-        return self._around.teachers
+        return self._context.teachers
 
     @property
     def teacher(self) -> nn.Module:
@@ -206,42 +206,42 @@ class Method:
     @property
     def budget(self) -> Length:
         """How many steps the run may make."""
-        return self._around.budget
+        return self._context.budget
 
     @property
     def position(self) -> Position:
         """Where the run is; it moves by itself."""
-        return self._around.position
+        return self._context.position
 
     @property
     def device(self) -> torch.device:
         """Where the run's tensors are."""
-        return self._around.device
+        return self._context.device
 
     @property
     def student_blueprint(self) -> Mapping[str, Any]:
         """What the student was built of, for a method that makes more networks like it: `builder`, `config`, and `architecture`, its name."""
-        return self._around.student_blueprint
+        return self._context.student_blueprint
 
     @property
     def precision(self) -> torch.dtype:
         """The dtype of the step's matrix products; weights stay in float32."""
-        return self._around.precision
+        return self._context.precision
 
     def log(self, text: str) -> None:
         """A line for people, on the run's page."""
-        self._around.log(text)
+        self._context.log(text)
 
     def save_table(self, name: str, content: Any) -> None:
         """Leaves a JSON artifact."""
-        self._around.save_table(name, content)
+        self._context.save_table(name, content)
 
     def save_tensors(
         self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
     ) -> None:
-        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.views)
+        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.charts)
         tell a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
-        self._around.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
+        self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module to call in a step when a run has several devices: it averages gradients over them. On one device, the module itself."""
@@ -259,15 +259,15 @@ class Method:
         )
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)
-        course = course_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
-        scaler = torch.amp.GradScaler(self.device.type) if self._around.precision is torch.float16 else None
+        course = lr_schedule_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
+        scaler = torch.amp.GradScaler(self.device.type) if self._context.precision is torch.float16 else None
         self._drives[optimizer] = Drive(course, settings.gradient_clip, parameters, scaler)
         return optimizer
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, retain_graph: bool = False) -> None:
         """Backward into this optimizer's parameters only; after the batch's last micro-batch also clipping, schedule and step."""
-        drive, micro = self._drives[optimizer], self._around.micro
-        reduced = self._around.precision is not torch.float32
+        drive, micro = self._drives[optimizer], self._context.micro
+        reduced = self._context.precision is not torch.float32
         if micro.weight != 1.0:
             loss = loss * micro.weight
         if drive.scaler is not None:

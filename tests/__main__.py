@@ -24,7 +24,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 INSTALL = "apt-get update && apt-get install --yes --no-install-recommends chromium"
 POSTGRES = "127.0.0.1:5432"
 REDIS = "redis://127.0.0.1:6379"
-AGAIN = ("tests/workers", "tests/faults", "tests/webapp/test_lifecycle*.py")
+AGAIN = ("tests/workers", "tests/faults", "tests/webapp/**/test_lifecycle*.py")
 ONCE = "--ignore=tests/workers/test_every_method.py"
 """The sweep over the catalog asks about methods, which know no server; how a run gets through a worker, the other files ask."""
 AT_MOST = 4

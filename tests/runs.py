@@ -5,12 +5,13 @@ from typing import Any
 
 from django.db import transaction
 
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from webapp.accounts.models import Project
 from webapp.catalog import sync
 from webapp.catalog.models import Method
-from webapp.runs import lifecycle, points
-from webapp.runs.launch import take_numbers
+from webapp.launching.launch import take_numbers
+from webapp.runs import lifecycle
+from webapp.runs.history import points
 from webapp.runs.models import MetricSeries, Run
 
 

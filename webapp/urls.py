@@ -9,7 +9,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("metrics", health.metrics, name="metrics"),
     path("admin/", admin.site.urls),
-    path("api/v1/", include("webapp.api.urls")),
+    path("api/v1/", include("webapp.api_urls")),
     path("", include("webapp.accounts.urls")),
     path("", include("webapp.catalog.urls")),
     path("", include("webapp.runs.urls")),

@@ -4,7 +4,7 @@
     celery -A workers.app beat       rings for the watchdog; one is enough, two do no harm
 
 Messages are doorbells, acknowledged before they are answered: what is to be done stands in PostgreSQL. So Redis may deliver twice,
-late or never. Jobs run on threads, because each only shepherds a child process, and two threads more than there are devices keep the
+late or never. Jobs run on threads, because each only supervises a child process, and two threads more than there are devices keep the
 watchdog's jobs from waiting behind runs.
 """
 

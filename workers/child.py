@@ -1,7 +1,7 @@
 """The child's end: trains one run and tells what happens. Knows the engine and nothing of Django or the database.
 
 Three threads. The main one trains; `emit` there only puts the event into a list. One sends what has gathered, reading tensors where nobody
-waits for it. One listens: "stop" is passed to the engine, and the end of the pipe is the shepherd's death, after which there is nobody to train for.
+waits for it. One listens: "stop" is passed to the engine, and the end of the pipe is the supervisor's death, after which there is nobody to train for.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from engine.errors import SpecError
 from engine.events import Event, Outcome
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from workers import wire
 
 SEND_SECONDS = 0.02
@@ -39,14 +39,14 @@ def main(pipe: Connection, order_json: str) -> None:
     _write_output_to(Path(order["output"]))
     os.environ.update(order["environment"])
     stop = threading.Event()
-    voice = Voice(pipe)
+    voice = EventSender(pipe)
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True, name="listener").start()
     voice.start()
     try:
         _train(order, voice.emit, stop)
         voice.close()
     except BaseException:
-        # Not the run's failure, which the engine turns into an Outcome: this child is broken, and the shepherd tries again.
+        # Not the run's failure, which the engine turns into an Outcome: this child is broken, and the supervisor tries again.
         traceback.print_exc()
         _leave(1)
     _leave(0)
@@ -70,8 +70,8 @@ def nothing() -> None:
     """What the first process of a worker does: when it has been done, the forkserver is warm."""
 
 
-class Voice:
-    """Sends events to the shepherd, in batches, from a thread of its own."""
+class EventSender:
+    """Sends events to the supervisor, in batches, from a thread of its own."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -84,7 +84,7 @@ class Voice:
         self._thread.start()
 
     def emit(self, event: Event) -> None:
-        """Takes an event on the training thread: an append (a deque's is atomic), unless the shepherd is far behind."""
+        """Takes an event on the training thread: an append (a deque's is atomic), unless the supervisor is far behind."""
         self._waiting.append(event)
         if len(self._waiting) >= BUFFERED:
             with self._room:
@@ -110,7 +110,7 @@ class Voice:
                 if len(batch) < BATCH:
                     time.sleep(SEND_SECONDS)
         except OSError:
-            _leave(2)  # the shepherd has gone
+            _leave(2)  # the supervisor has gone
         except BaseException:
             traceback.print_exc()
             _leave(1)
@@ -119,8 +119,8 @@ class Voice:
 def _train(order: dict[str, object], emit: Callable[[Event], None], stop: threading.Event) -> None:
     import torch
 
-    from engine.runner import execute
-    from engine.team import joined_team
+    from engine.run.process_group import joined_process_group
+    from engine.run.runner import execute
 
     try:
         spec = RunSpec.parse(order["spec"])
@@ -131,7 +131,7 @@ def _train(order: dict[str, object], emit: Callable[[Event], None], stop: thread
     models = order["models"]
     assert isinstance(models, dict)
     resume = order["resume"]
-    with joined_team():
+    with joined_process_group():
         execute(
             spec,
             emit,

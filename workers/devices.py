@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from webapp.runs.bell import DeviceKind
+from webapp.runs.doorbell import DeviceKind
 
 FREE_SHARE = 0.8
 """A GPU is offered only while this share of its memory is free: somebody else may be using it."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from celery.signals import worker_init, worker_shutting_down
 
-from webapp.runs import bell, lifecycle
-from workers import launcher, shepherd, watchdog
+from webapp.runs import doorbell, lifecycle
+from workers import launcher, supervisor, watchdog
 from workers.app import WATCHDOG, app
 from workers.devices import POOL
 
@@ -21,8 +21,8 @@ PASS_ON = 16
 _leaving = threading.Event()
 
 
-@app.task(name=bell.DOORBELL)
-def answer_the_doorbell(device_kind: bell.DeviceKind, passed_on: int = 0) -> None:
+@app.task(name=doorbell.DOORBELL)
+def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) -> None:
     """Claims and runs the best run that fits this worker, and then the next, until nothing fits.
 
     The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing. Redis hands a message
@@ -36,12 +36,12 @@ def answer_the_doorbell(device_kind: bell.DeviceKind, passed_on: int = 0) -> Non
             share = POOL.take(claim.device_kind, claim.device_count)
         try:
             if POOL.has_room():
-                bell.ring(device_kind)  # there may be more, and another thread or worker for it
-            shepherd.tend(claim, share, leaving=_leaving)
+                doorbell.ring(device_kind)  # there may be more, and another thread or worker for it
+            supervisor.tend(claim, share, leaving=_leaving)
         finally:
             POOL.give_back(share)
     if passed_on < PASS_ON and lifecycle.something_waits(device_kind):
-        bell.ring(device_kind, passed_on=passed_on + 1)
+        doorbell.ring(device_kind, passed_on=passed_on + 1)
 
 
 @app.task(name=WATCHDOG)

@@ -43,7 +43,7 @@ class Order:
 
 
 class Child:
-    """One child process, as its shepherd sees it.
+    """One child process, as its supervisor sees it.
 
     A run on several devices has followers: processes that train along and are not heard. When one of them dies (`lost_a_follower`), what the
     child says of its end is only that it missed somebody.

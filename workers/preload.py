@@ -6,10 +6,10 @@ Imports only: an operation of torch would start its threads, which do not surviv
 import importlib
 import logging
 
-from engine import catalog
+from engine.spec import catalog
 
 # torch._dynamo is imported by the first optimizer that is made, and takes a second.
-for _name in ("torch._dynamo", "torch.utils.flop_counter", "engine.runner", "workers.child"):
+for _name in ("torch._dynamo", "torch.utils.flop_counter", "engine.run.runner", "workers.child"):
     importlib.import_module(_name)
 
 for _load, _ids in ((catalog.load_method, catalog.methods()), (catalog.load_task, catalog.tasks())):

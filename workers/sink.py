@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from django.db import DatabaseError
 
 from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
-from webapp.runs import bell, latest, lifecycle, models, points
+from webapp.runs import doorbell, lifecycle, models
+from webapp.runs.history import headline as latest
+from webapp.runs.history import points
 from webapp.runs.lifecycle import Claim
-from workers import keeping
-from workers.history import History
+from workers import kept_checkpoints
+from workers.metric_history import History
 from workers.store import in_store, within
 from workers.wire import Block, Message
 
@@ -79,7 +81,7 @@ class Sink:
             raise
         self._first = self._first and not self._blocks
         if self._kept is not None:
-            keeping.forget_all_but(self._kept)
+            kept_checkpoints.forget_all_but(self._kept)
         self._kept, self._trying, self._blocks, self._events, self._points = None, None, [], [], 0
 
     def _write(self, number: int, *, last: bool) -> None:
@@ -99,7 +101,7 @@ class Sink:
             models.MetricBatch.objects.create(run_id=run_id, number=number, attempt=self._token.attempt)
         kinds = {_KINDS[type(event)] for event in self._events if type(event) in _KINDS} | ({"points"} if self._blocks else set())
         if kinds:
-            bell.announce(run_id, kinds, batch=number)
+            doorbell.announce(run_id, kinds, batch=number)
 
     def _write_evaluations(self) -> None:
         rows = {(event.step, event.subject, event.split, event.final): event for event in self._of(Evaluation)}
@@ -181,9 +183,9 @@ class Sink:
     def _register_checkpoint(self) -> None:
         """The newest one, kept first where the child does not delete it."""
         for checkpoint in self._of(Checkpoint)[-1:]:
-            self._kept = keeping.keep(in_store(self._path(checkpoint.path)), in_store(self._folder))
+            self._kept = kept_checkpoints.keep(in_store(self._path(checkpoint.path)), in_store(self._folder))
             if self._kept is not None:
-                lifecycle.checkpointed(self._token, checkpoint.step, f"{self._folder}/{keeping.KEPT}/{self._kept.name}")
+                lifecycle.checkpointed(self._token, checkpoint.step, f"{self._folder}/{kept_checkpoints.KEPT}/{self._kept.name}")
 
     def _of(self, kind: type[E]) -> list[E]:
         return [event for event in self._events if isinstance(event, kind)]

@@ -1,4 +1,4 @@
-"""What goes between a child and its shepherd: messages of JSON and plain numbers. Never pickle: what a child says is data, not code.
+"""What goes between a child and its supervisor: messages of JSON and plain numbers. Never pickle: what a child says is data, not code.
 
 A message is the length of its JSON (4 bytes, little-endian), the JSON, and then, for each block of metrics, its steps (int64) and its
 values (float64, a row a step). A block is a stretch of steps that recorded the same names, so the names are sent once.
@@ -17,7 +17,7 @@ from engine import events
 from engine.events import Event, Metrics
 
 STOP = b"stop"
-"""The one word that a shepherd says to its child."""
+"""The one word that a supervisor says to its child."""
 
 _LENGTH = struct.Struct("<I")
 _EVENTS: Mapping[str, type[Any]] = {

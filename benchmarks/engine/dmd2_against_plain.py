@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine import catalog
 from engine.events import Event, Progress
-from engine.export import save_model
 from engine.models.build import build
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import save_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 
 TARGET = 1.0
 BATCH, CLASSES, HIGHEST = 64, 10, 20.0

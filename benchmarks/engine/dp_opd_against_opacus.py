@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from engine import catalog
-from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
+from engine.method import Batch, Length, Method, MicroBatch, Position, RunContext
+from engine.spec import catalog
 from engine.tasks.language import LanguageTask
 
 TARGET = 1.0
@@ -87,7 +87,7 @@ class Ours:
             "gradients_at_once": 256,
         }
         self.method: Method = method_class(
-            Surroundings(
+            RunContext(
                 task=task,
                 settings=method_class.card.settings.model_validate(settings),
                 student=student.train(),

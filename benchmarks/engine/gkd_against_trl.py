@@ -23,10 +23,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from engine import catalog
-from engine.export import save_model
 from engine.models.build import build
 from engine.models.language import CausalLM
+from engine.run.export import save_model
+from engine.spec import catalog
 
 TARGET = 1.5
 TASK, ARCHITECTURE = "stdlib-text", "llama-2x64"
@@ -45,8 +45,8 @@ def network(seed: int) -> CausalLM:
 def ours(batch: int, steps: int, folder: Path) -> float:
     """Tokens a second of a run from the beginning of its phase to the end of its last step; a run is then judged and exported, which TRL does not do."""
     from engine.events import Event, PhaseStarted, Progress
-    from engine.runner import execute
-    from engine.spec import RunSpec
+    from engine.run.runner import execute
+    from engine.spec.run_spec import RunSpec
 
     card, architecture, teacher = catalog.tasks()[TASK], catalog.tasks()[TASK].architectures[ARCHITECTURE], f"run:{UUID(int=1)}"
     meta = {

@@ -22,12 +22,12 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine import catalog
 from engine.events import Event, Progress
-from engine.export import save_model
 from engine.models.build import build
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import save_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 
 TARGET, MEASURED = 1.0, "resnet-small"
 BATCH, RATE, TEMPERATURE, ALPHA = 64, 1e-3, 4.0, 0.9

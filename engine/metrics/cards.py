@@ -1,7 +1,7 @@
 """What each number of an evaluation means, without torch: pages, comparison and API take title, unit and direction of better from here."""
 
-from engine.cards import Kind, MetricCard
 from engine.metrics import cards_agent, cards_dataset, cards_generation, cards_language, cards_scene
+from engine.spec.cards import Kind, MetricCard
 
 _CARDS = (
     MetricCard("accuracy", "Accuracy", "higher", "Share of rows whose most probable class is the label.", format=".4f"),

@@ -1,6 +1,6 @@
 """Numbers that an agent and its knowledge is judged by."""
 
-from engine.cards import MetricCard
+from engine.spec.cards import MetricCard
 
 CARDS: tuple[MetricCard, ...] = (
     MetricCard(

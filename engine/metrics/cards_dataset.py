@@ -1,6 +1,6 @@
 """Numbers that a distilled data set is judged by."""
 
-from engine.cards import MetricCard
+from engine.spec.cards import MetricCard
 
 _FRESH = "share of rows that networks get right which were trained from scratch on {}; mean over networks."
 

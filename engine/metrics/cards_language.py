@@ -1,6 +1,6 @@
 """Numbers that a language model is judged by."""
 
-from engine.cards import MetricCard
+from engine.spec.cards import MetricCard
 
 _WRITING = (
     MetricCard(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine import views
+from engine import charts
 from engine.errors import ModelError
 from engine.models.language import CausalLM
 from engine.models.latent_attention import latent_layers
@@ -208,7 +208,7 @@ def _layers_or_measured(model: CausalLM, measured: list[LayerCache] | None, whos
 # Views
 
 
-def cache_table(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -> views.View:
+def cache_table(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -> charts.ChartSpec:
     """A row for each model and number format: bytes a token, fixed bytes, MiB at 1k, 8k, 32k and 128k tokens. With a model named teacher,
     also the share of its bytes at 128k, its bytes over the model's, and the length from which on the model's are fewer."""
     teacher = models.get("teacher")
@@ -223,10 +223,10 @@ def cache_table(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -
                 reference = total_bytes(teacher, CONTEXTS[-1], element)
                 ratio = reference / totals[-1] if totals[-1] else None
                 cells[-1] += [totals[-1] / reference if reference else None, ratio, crossover(layers, teacher, element)]
-    return views.rows("Key-value cache of one sequence", columns, cells, note=note)
+    return charts.rows("Key-value cache of one sequence", columns, cells, note=note)
 
 
-def layer_bars(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -> views.View:
+def layer_bars(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -> charts.ChartSpec:
     """Bytes a token by layer, a bar for each model. Models may have different numbers of layers."""
     element, longest = BYTES[HEADLINE_DTYPE], max(len(layers) for layers in models.values())
     kinds = next(iter(models.values()))
@@ -235,12 +235,12 @@ def layer_bars(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") ->
         name: [layers[number].bytes_per_token(element) if number < len(layers) else None for number in range(longest)]
         for name, layers in models.items()
     }
-    return views.bars("Key-value cache by layer", labels, series, x="layer", y="bytes a token (bfloat16)", note=note)
+    return charts.bars("Key-value cache by layer", labels, series, x="layer", y="bytes a token (bfloat16)", note=note)
 
 
-def context_lines(models: Mapping[str, Sequence[LayerCache]]) -> views.View:
+def context_lines(models: Mapping[str, Sequence[LayerCache]]) -> charts.ChartSpec:
     """The cache's size against the length of the context, from 256 tokens to 128k."""
     lengths, element = [2**power for power in range(8, 18)], BYTES[HEADLINE_DTYPE]
     series = {name: (lengths, [total_bytes(layers, tokens, element) / MIB for tokens in lengths]) for name, layers in models.items()}
     title = "Key-value cache against context, one sequence in bfloat16"
-    return views.lines(title, series, x="context (tokens)", y="cache (MiB), lower is better", log_x=True, log_y=True)
+    return charts.lines(title, series, x="context (tokens)", y="cache (MiB), lower is better", log_x=True, log_y=True)

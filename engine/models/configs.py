@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from engine.cards import StrictModel
 from engine.models.set_configs import SyntheticSetConfig
+from engine.spec.cards import StrictModel
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 from torch import nn
 
-from engine.cards import StrictModel
 from engine.errors import ModelError
+from engine.spec.cards import StrictModel
 
 
 class Skill(StrictModel):

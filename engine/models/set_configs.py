@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from engine.cards import StrictModel
+from engine.spec.cards import StrictModel
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
-"""What differentiable augmentation can do to a batch: see `engine.datasets.augmentation`."""
+"""What differentiable augmentation can do to a batch: see `engine.distilled_sets.augmentation`."""
 
 Size = Annotated[int, Field(ge=1, le=65536)]
 

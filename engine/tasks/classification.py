@@ -13,10 +13,10 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from engine.cards import TaskOptions
-from engine.datasets.judging import Witnesses, judge_set
+from engine.distilled_sets.judging import Witnesses, judge_set
 from engine.models.build import build
 from engine.models.synthetic_set import SyntheticSet
+from engine.spec.cards import TaskOptions
 from engine.tasks.augmentation import jittered
 from engine.tasks.judging import judge_classifier
 from engine.tasks.options import ClassificationOptions
@@ -91,7 +91,7 @@ class PicturesTask(LabeledTask):
         return gray
 
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
-        """See `LabeledTask.judge`, and `engine.datasets.judging` for a synthetic set."""
+        """See `LabeledTask.judge`, and `engine.distilled_sets.judging` for a synthetic set."""
         if not isinstance(model, SyntheticSet):
             return super().judge(model, split, teacher=teacher, final=final)
         return judge_set(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.charts import ChartSpec, images
 from engine.metrics import inception
 from engine.metrics.extractors import Extractor, principal
 from engine.pictures import png
@@ -15,7 +16,6 @@ from engine.tasks.fixed_classifier import Classifier, extractor_of
 from engine.tasks.generation import GenerationTask
 from engine.tasks.options import PictureGenerationOptions
 from engine.tasks.task import Split
-from engine.views import View, images
 
 CLASSES, COLUMNS, GAP = 10, 8, 1
 
@@ -53,7 +53,7 @@ class DigitPictures(GenerationTask):
         seen: Tensor = self.classifier(examples).argmax(dim=1)
         return seen
 
-    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, View]:
+    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, ChartSpec]:
         """Eight samples of each class, the teacher's from the same noise, and real ones."""
         assert labels is not None, "every digit has a class"
         real = self.splits[split]

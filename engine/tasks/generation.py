@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine.charts import ChartSpec, rows
 from engine.metrics import distances
 from engine.metrics.cost import device_name, parameter_count
 from engine.metrics.extractors import Extractor
@@ -21,7 +22,6 @@ from engine.models.build import build
 from engine.seeds import derived_seed
 from engine.tasks.options import GenerationOptions
 from engine.tasks.task import Judgement, Task
-from engine.views import View, rows
 
 NEIGHBORS = 5
 SUBSETS, SUBSET_SIZE = 50, 100
@@ -72,7 +72,7 @@ class GenerationTask(Task):
         """The class of each example (rows, …) as a fixed classifier sees it, (rows,) int64; None where examples have none."""
         return None
 
-    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, View]:
+    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, ChartSpec]:
         """Pictures of some samples (rows, …), the teacher's from the same noise beside them."""
         return {}
 
@@ -132,7 +132,7 @@ class GenerationTask(Task):
             tables["cost"] = {"n": len(samples), "split": split, "device": device_name(self.device)}
         return Judgement(metrics, tables)
 
-    def _distances(self, samples: Tensor, labels: Tensor | None, split: str) -> tuple[Metrics, View]:
+    def _distances(self, samples: Tensor, labels: Tensor | None, split: str) -> tuple[Metrics, ChartSpec]:
         metrics: Metrics = {}
         cells: list[list[str | float | int | None]] = []
         features = [extractor.features(samples) for extractor in self._extractors()]

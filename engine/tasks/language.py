@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from engine import views
+from engine import charts
 from engine.errors import SpecError
 from engine.method import Batch
 from engine.metrics.cost import parameter_count
@@ -132,7 +132,7 @@ class LanguageTask(Task):
         if final:
             speed = speed_report(model, self.prompts(split))
             metrics |= {"prefill_ms": speed["prefill_ms"], "token_ms": speed["token_ms"]}
-            tables["speed"] = views.rows("Speed of decoding", ("what", "value"), [[SPEED[name], value] for name, value in speed.items()])
+            tables["speed"] = charts.rows("Speed of decoding", ("what", "value"), [[SPEED[name], value] for name, value in speed.items()])
             kept, cache_tables = kv_report(model, teacher=teacher)
             metrics |= kept
             tables |= cache_tables
@@ -153,7 +153,7 @@ class LanguageTask(Task):
                 f"got {self.options.completion_tokens}.",
             )
 
-    def _completions(self, rollouts: RolloutBatch, tokens: Mapping[str, Tensor], split: str, teacher: CausalLM | None) -> views.View:
+    def _completions(self, rollouts: RolloutBatch, tokens: Mapping[str, Tensor], split: str, teacher: CausalLM | None) -> charts.ChartSpec:
         """The first prompts with what the model makes of them, colored by how far it is from the teacher at each token."""
         shown, distance = rollouts.take(slice(0, SHOWN)), tokens.get("acceptance")
         items: list[dict[str, Any]] = []
@@ -164,9 +164,9 @@ class LanguageTask(Task):
             items += theirs[row : row + 1]
         title = "The same prompts, continued"
         if distance is None:
-            return views.texts(title, items)
+            return charts.texts(title, items)
         note = "Darker: the next-token distributions of student and teacher are further apart at this place of the student's text."
-        return views.texts(title, items, scale="total variation distance", note=note)
+        return charts.texts(title, items, scale="total variation distance", note=note)
 
     def _texts_of_teacher(self, teacher: CausalLM, split: str) -> list[dict[str, Any]]:
         """What the teacher makes of the prompts that are shown. `teacher` must not change between calls: it is asked once a split."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import TaskOptions
+from engine.spec.cards import TaskOptions
 
 
 class LanguageOptions(TaskOptions):

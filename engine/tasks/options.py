@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.cards import TaskOptions
+from engine.spec.cards import TaskOptions
 
 
 class LabelOptions(TaskOptions):

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.cards import TaskCard, TaskOptions
 from engine.errors import SpecError
 from engine.method import Batch
+from engine.spec.cards import TaskCard, TaskOptions
 
 Augmentation = Callable[[Any, torch.Generator], Any]
 """A batch's inputs, and a generator on their device that is seeded anew for each batch → the inputs as this batch shows them."""

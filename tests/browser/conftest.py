@@ -22,7 +22,7 @@ from tests.processes import Program  # noqa: E402
 from tests.runs import new_project  # noqa: E402
 from tests.waiting import wait_for  # noqa: E402
 from webapp.accounts.models import Membership, Role, User  # noqa: E402
-from webapp.runs.launch import launch  # noqa: E402
+from webapp.launching.launch import launch  # noqa: E402
 from webapp.runs.models import Run  # noqa: E402
 
 PASSWORD = "a long enough password"

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from engine import catalog
-from engine.cards import MethodCard, TrainingSettings
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
-from engine.export import load_model
+from engine.evidence.tiny_runs import TinyRuns, fewer
 from engine.metrics.cards import METRICS
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.cards import MethodCard, TrainingSettings
+from engine.spec.run_spec import RunSpec
 from engine.tasks.task import Task
-from engine.tiny_runs import TinyRuns, fewer
 from tests.engine.tiny import Killed, Watcher, kill, student_bytes
 
 PARTS = ("Idea", "Equations", "Settings", "Differs from the paper", "Results")

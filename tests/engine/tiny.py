@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.cards import Architecture, MethodCard, Needs, Preset, TaskCard, TaskOptions, TrainingSettings
 from engine.events import Event, Metrics, Outcome
 from engine.method import Batch, Logs, Method, Phase
 from engine.models.build import build
-from engine.runner import execute
-from engine.spec import Budget, ModelRef, RunSpec
+from engine.run.runner import execute
+from engine.spec.cards import Architecture, MethodCard, Needs, Preset, TaskCard, TaskOptions, TrainingSettings
+from engine.spec.run_spec import Budget, ModelRef, RunSpec
 from engine.tasks.task import Judgement, Split, Task
 
 ROWS, FEATURES, CLASSES, BATCH = 20, 4, 3, 8  # three batches an epoch, the last of four rows

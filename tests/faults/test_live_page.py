@@ -23,7 +23,7 @@ from tests.runs import history_of, new_project, queued_run
 from tests.waiting import wait_for
 from webapp import servers
 from webapp.accounts.models import Membership, Role, User
-from webapp.runs.bell import channel
+from webapp.runs.doorbell import channel
 from webapp.runs.models import Evaluation, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]

@@ -7,8 +7,8 @@ import torch
 from django.conf import settings
 
 from engine.events import Event, Metrics
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 from tests.runs import history_of
 from webapp.runs.models import Artifact, Run, State
 

@@ -1,6 +1,6 @@
 """Batches of metrics, as a worker commits them."""
 
-from webapp.runs import bell
+from webapp.runs import doorbell
 from webapp.runs.models import MetricBatch, MetricPoint, MetricSeries, Run
 
 
@@ -12,4 +12,4 @@ def write_points(run: Run, *points: tuple[int, float], name: str = "loss") -> No
     MetricBatch.objects.create(
         run=run, number=number, attempt=1, series=series, first_step=points[0][0], last_step=points[-1][0], points=len(points)
     )
-    bell.announce(run.pk, ["points"], batch=number)
+    doorbell.announce(run.pk, ["points"], batch=number)

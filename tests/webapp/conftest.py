@@ -17,7 +17,8 @@ from engine.events import Outcome  # noqa: E402
 from tests.runs import new_project, new_run  # noqa: E402
 from webapp.accounts import tokens  # noqa: E402
 from webapp.accounts.models import Membership, Project, Role, Scope, User  # noqa: E402
-from webapp.runs import latest, lifecycle  # noqa: E402
+from webapp.runs import lifecycle  # noqa: E402
+from webapp.runs.history import headline as latest  # noqa: E402
 from webapp.runs.models import Artifact, Evaluation, Run  # noqa: E402
 
 SPEC: dict[str, Any] = {"method": "supervised", "task": "digits", "budget": {"steps": 20}, "device": "cpu"}

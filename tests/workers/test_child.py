@@ -1,4 +1,4 @@
-"""The child's voice: what is emitted arrives, in order, and a shepherd that does not listen makes training wait."""
+"""The child's voice: what is emitted arrives, in order, and a supervisor that does not listen makes training wait."""
 
 import threading
 from multiprocessing import Pipe
@@ -6,7 +6,7 @@ from multiprocessing import Pipe
 from engine.events import Event, Log, Metrics
 from tests.waiting import wait_for
 from workers import wire
-from workers.child import BUFFERED, Voice
+from workers.child import BUFFERED, EventSender
 
 
 def hear(pipe: object, seen: list[int]) -> None:
@@ -21,7 +21,7 @@ def hear(pipe: object, seen: list[int]) -> None:
 
 def test_all_that_was_emitted_has_been_sent_when_close_returns() -> None:
     ours, its = Pipe()
-    voice = Voice(its)
+    voice = EventSender(its)
     voice.start()
     events: list[Event] = [Metrics(1, {"loss": 1.0}), Log("info", "between"), Metrics(2, {"loss": 0.5})]
 
@@ -41,7 +41,7 @@ def test_all_that_was_emitted_has_been_sent_when_close_returns() -> None:
 
 def test_training_waits_for_a_shepherd_that_does_not_listen_and_nothing_is_lost() -> None:
     ours, its = Pipe()
-    voice = Voice(its)
+    voice = EventSender(its)
     count = 2 * BUFFERED
     done = threading.Event()
     emitted = [0]

@@ -27,11 +27,11 @@ from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 
-from engine import catalog  # noqa: E402
-from engine.cards import Kind, MethodCard, TaskCard  # noqa: E402
+from engine.evidence.tiny_runs import fewer, trainer_of  # noqa: E402
 from engine.metrics.cards import HEADLINE, METRICS  # noqa: E402
-from engine.spec import RunSpec  # noqa: E402
-from engine.tiny_runs import fewer, trainer_of  # noqa: E402
+from engine.spec import catalog  # noqa: E402
+from engine.spec.cards import Kind, MethodCard, TaskCard  # noqa: E402
+from engine.spec.run_spec import RunSpec  # noqa: E402
 from tests import processes  # noqa: E402
 from tests.processes import Program  # noqa: E402
 from tests.runs import new_project  # noqa: E402

@@ -9,8 +9,9 @@ from django.db import connection
 
 from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
 from tests.runs import claim, history_of, running_claim
-from webapp.runs import lifecycle, models, points
-from webapp.runs.envelope import Envelope
+from webapp.runs import lifecycle, models
+from webapp.runs.history import points
+from webapp.runs.history.envelope import Envelope
 from webapp.runs.lifecycle import Claim, LeaseLost
 from workers import wire
 from workers.sink import Sink

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from engine.events import Event, Outcome
-from engine.export import load_model
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.spec.run_spec import RunSpec
 from tests.waiting import wait_for
 from workers.launcher import Child, Order
 

@@ -1,4 +1,4 @@
-"""Messages between child and shepherd."""
+"""Messages between child and supervisor."""
 
 import json
 

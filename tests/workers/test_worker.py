@@ -15,7 +15,7 @@ from tests.processes import Program
 from tests.runs import history_of, queued_run
 from tests.waiting import wait_for
 from webapp.accounts.models import User
-from webapp.runs import bell, lifecycle
+from webapp.runs import doorbell, lifecycle
 from webapp.runs.models import ENDED, Attempt, LogLine, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
@@ -71,7 +71,7 @@ def test_a_queued_run_is_trained_and_everything_of_it_is_there(worker: Program) 
 def test_a_doorbell_that_rings_many_times_makes_one_attempt(worker: Program) -> None:
     run = queued_run(budget={"steps": 40})
     for _ in range(5):
-        bell.ring("cpu")
+        doorbell.ring("cpu")
 
     run = ended(run)
 

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from webapp.accounts import tokens
 from webapp.accounts.models import ApiToken, Project, Role, Scope
 from webapp.accounts.permissions import person, project_for, projects_of
-from webapp.api.answers import reading, writing
+from webapp.api.responses import reading, writing
 from webapp.api.throttling import TokenRate
 
 ACCOUNT = ["account"]

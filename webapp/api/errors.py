@@ -10,7 +10,7 @@ from rest_framework.views import exception_handler
 
 from engine.errors import Problem, SpecError
 from webapp.api.body import too_large
-from webapp.runs.launch import KeyReused
+from webapp.launching.launch import KeyReused
 from webapp.runs.lifecycle import NotAllowed
 
 SENTENCES = {

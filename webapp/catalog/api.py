@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from engine.errors import SpecError
 from webapp.accounts.permissions import project_for
-from webapp.api.answers import reading
+from webapp.api.responses import reading
 from webapp.catalog import queries
 from webapp.catalog.models import Method, ModelRecord, Task
 

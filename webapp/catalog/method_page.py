@@ -10,8 +10,8 @@ import latex2mathml.converter
 import markdown
 import nh3
 
-from engine import catalog
-from engine.cards import TrainingSettings
+from engine.spec import catalog
+from engine.spec.cards import TrainingSettings
 from webapp.catalog.models import Method
 
 # Code comes first, so that a dollar sign in it is no formula.

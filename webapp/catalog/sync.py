@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import models, transaction
 
-from engine import catalog
-from engine.cards import MethodCard, Needs, Preset, TaskCard
+from engine.spec import catalog
+from engine.spec.cards import MethodCard, Needs, Preset, TaskCard
 from webapp.catalog.models import Method, Task
 
 

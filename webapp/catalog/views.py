@@ -11,7 +11,7 @@ from webapp.accounts.permissions import project_for
 from webapp.catalog import queries
 from webapp.catalog.method_page import as_html, presets_of, settings_of
 from webapp.requests import SignedIn
-from webapp.runs.runs_table import metric_column, plain_column
+from webapp.runs.table.columns import metric_column, plain_column
 
 
 @require_GET

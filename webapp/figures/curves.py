@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cards import MetricCard
+from engine.spec.cards import MetricCard
 from webapp.figures.figure import Better, Figure, axis_name, figure
 from webapp.figures.palette import COLORS, NEUTRAL
 

@@ -1,4 +1,4 @@
-"""The drawn forms of `engine.views`: each from its JSON to a figure. A name has one color in all figures of a run."""
+"""The drawn forms of `engine.charts`: each from its JSON to a figure. A name has one color in all figures of a run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -7,14 +7,14 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import Field, StringConstraints
 
-from engine.cards import StrictModel
 from engine.errors import SpecError
-from engine.spec import problems_of
+from engine.spec.cards import StrictModel
+from engine.spec.run_spec import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Role, User
 from webapp.api.body import unstorable
-from webapp.runs import bell, lifecycle
-from webapp.runs import launch as launching
+from webapp.launching import launch as launching
+from webapp.runs import doorbell, lifecycle
 from webapp.runs.models import Run
 from webapp.runs.queries import run_for
 
@@ -87,7 +87,7 @@ def edit(user: User, run_id: UUID, changes: Any) -> Run:
     priority = new.pop("priority", None)
     if new:
         Run.objects.filter(pk=run.pk).update(**new)
-        bell.announce(run.pk, ["state"])
+        doorbell.announce(run.pk, ["state"])
     if priority is not None:
         lifecycle.set_priority(run, user, priority)
     return _done(user, run, "edited", fields=sorted(changes))

@@ -22,7 +22,9 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from webapp.accounts.models import User
-from webapp.runs import bell, latest, lineage, points
+from webapp.runs import doorbell, lineage
+from webapp.runs.history import headline as latest
+from webapp.runs.history import points
 from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, Run, State
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Claim:
     run_id: UUID
     attempt: int
     spec: dict[str, Any]
-    device_kind: bell.DeviceKind
+    device_kind: doorbell.DeviceKind
     device_count: int
     resume_path: str | None
     from_step: int
@@ -117,7 +119,7 @@ def request_stop(run: Run, who: User | str) -> Run:
         if row.state in HELD:
             if row.stop_requested_at is None:
                 Run.objects.filter(pk=row.pk).update(stop_requested_at=Now(), stop_requested_by=who if isinstance(who, User) else None)
-                bell.announce(row.pk, ["state"])
+                doorbell.announce(row.pk, ["state"])
         else:
             _require(row, State.STOPPED, "be stopped")
             _move(row, State.STOPPED, who, f"Stopped by {_name(who)} before it started.")
@@ -177,7 +179,7 @@ def set_priority(run: Run, who: User | str, priority: int) -> Run:
 # ---- workers ---------------------------------------------------------------------------------------------------------------------
 
 
-def claim_next(*, worker: str, kinds: tuple[bell.DeviceKind, ...], free: Mapping[bell.DeviceKind, int]) -> Claim | None:
+def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> Claim | None:
     """queued → starting for the best run that fits what is free, or None.
 
     Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
@@ -323,17 +325,17 @@ def mark_silent() -> list[UUID]:
         late = Q(heartbeat_at__lt=_before(settings.SILENT_SECONDS), ended_at=None, silent_since=None)
         Attempt.objects.filter(late, run__in=run_ids, number=F("run__attempt")).update(silent_since=Now())
         for run_id in run_ids:
-            bell.announce(run_id, ["state"])
+            doorbell.announce(run_id, ["state"])
     return run_ids
 
 
 def ring_for_waiting() -> None:
     """Rings once for each kind of device that a queued run waits for: doorbells get lost, rows don't."""
     for kind in Run.objects.filter(state=State.QUEUED, deleted_at=None).order_by().values_list("device_kind", flat=True).distinct():
-        bell.ring(kind)
+        doorbell.ring(kind)
 
 
-def something_waits(device_kind: bell.DeviceKind) -> bool:
+def something_waits(device_kind: doorbell.DeviceKind) -> bool:
     """Whether a queued run would take a device of this kind."""
     return Run.objects.filter(state=State.QUEUED, deleted_at=None, device_kind__in=[device_kind, "any"]).exists()
 
@@ -384,7 +386,7 @@ def _move(run: Run, after: State, who: User | str, reason: str, **changes: Any) 
     Run.objects.filter(pk=run.pk).update(state=after, reason=reason, **ended, **changes)
     HistoryLine.objects.create(run_id=run.pk, who=_name(who), before=before, after=after, reason=reason)
     run.state = after
-    bell.announce(run.pk, ["state"])
+    doorbell.announce(run.pk, ["state"])
     return after
 
 
@@ -392,7 +394,7 @@ def _enqueue(run: Run, who: User | str, reason: str, *, keep_place: bool = False
     """→ queued, and rings. `keep_place`: it waits since it first waited, because it was not the run's fault."""
     place = {} if keep_place else {"queued_at": Now()}
     _move(run, State.QUEUED, who, reason, finished_at=None, stop_requested_at=None, stop_requested_by=None, **place)
-    bell.ring(run.device_kind)
+    doorbell.ring(run.device_kind)
     return Run.objects.get(pk=run.pk)
 
 
@@ -447,7 +449,7 @@ def _before(seconds: float) -> Any:
 def _note(run: Run, who: User | str, reason: str) -> None:
     """A line of history that changes no state."""
     HistoryLine.objects.create(run_id=run.pk, who=_name(who), before=run.state, after=run.state, reason=reason)
-    bell.announce(run.pk, ["state"])
+    doorbell.announce(run.pk, ["state"])
 
 
 def _worker(token: Token) -> str:

@@ -14,9 +14,9 @@ from engine.errors import Problem, SpecError
 from webapp.accounts.models import Project, Role
 from webapp.accounts.permissions import Person, require, role_subquery, token_of
 from webapp.accounts.permissions import project_for as project_for
-from webapp.runs.filters import RunFilter
 from webapp.runs.models import Artifact, Attempt, LatestMetric, LogLine, Run
-from webapp.runs.status import Status, status_of
+from webapp.runs.progress import Status, status_of
+from webapp.runs.table.filters import RunFilter
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations

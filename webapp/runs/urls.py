@@ -2,8 +2,11 @@
 
 from django.urls import path
 
+from webapp.comparing import views as compare_views
 from webapp.figures import plotly
-from webapp.runs import compare_views, launch_views, live, views
+from webapp.launching import views as launch_views
+from webapp.runs import views
+from webapp.runs.live import stream as live
 
 urlpatterns = [
     path("p/<slug:slug>/", views.runs, name="runs"),

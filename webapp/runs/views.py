@@ -12,13 +12,16 @@ from django.views.decorators.http import require_GET, require_POST
 
 from engine.errors import SpecError
 from webapp.accounts.models import Role, User
+from webapp.artifacts import page as artifact_page
 from webapp.requests import SignedIn
-from webapp.runs import actions, artifact_page, curve_panels, diagnostics, queries, run_page
+from webapp.runs import actions, queries
 from webapp.runs.lifecycle import NotAllowed
+from webapp.runs.live.news import mark_of
 from webapp.runs.models import Run, State
-from webapp.runs.news import mark_of
-from webapp.runs.runs_table import TableState
-from webapp.runs.status import status_of
+from webapp.runs.page import charts, curve_panels
+from webapp.runs.page import detail as run_page
+from webapp.runs.progress import status_of
+from webapp.runs.table.columns import TableState
 
 FILTERS = ("q", "state", "method", "task", "tag", "group", "created_after", "created_before")
 
@@ -107,7 +110,9 @@ def artifact(request: SignedIn, artifact_id: UUID) -> HttpResponse:
     one = queries.artifact_for(request.user, artifact_id)
     run = queries.run_for(request.user, one.run_id)
     look = artifact_page.look_at(one, artifact_page.Asked.read(request.GET), number=run.number)
-    return render(request, "runs/artifact.html", {"project": run.project, "section": "runs", "run": run, "artifact": one, "look": look})
+    return render(
+        request, "artifacts/artifact.html", {"project": run.project, "section": "runs", "run": run, "artifact": one, "look": look}
+    )
 
 
 @require_GET
@@ -177,7 +182,7 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    views = diagnostics.views_of(diagnostics.tables_of(run), number=run.number)
+    views = charts.views_of(charts.tables_of(run), number=run.number)
     return {"run": run, "status": status_of(run), "judged": run_page.judged_of(run), "diagnostics": views}
 
 

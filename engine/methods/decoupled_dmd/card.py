@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset
 from engine.diffusion.levels import level_problem
 from engine.diffusion.settings import MatchingSettings
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(MatchingSettings):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.charts import heatmap
 from engine.diffusion.generators import Samples, begin, drawn_rows, drawn_samples, variance_warning
 from engine.diffusion.levels import architecture_name
 from engine.diffusion.matching import Head, critic_loss, deceiving_loss, renoised
@@ -19,7 +20,6 @@ from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.decoupled_dmd.card import Settings, card
 from engine.methods.decoupled_dmd.directions import Margins, augmentation, drawn_share, matching, moment_loss, normalized, pulled
 from engine.models.denoisers import Denoiser
-from engine.views import heatmap
 
 BINS = 20
 KEEP = 0.98

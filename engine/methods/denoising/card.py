@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):
@@ -29,7 +29,8 @@ class Settings(TrainingSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of the denoiser's weights.")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "linear-tail", description="Course of the learning rate over the budget; linear-tail is constant and in the last 30 % a line to 0."
+        "linear-tail",
+        description="LRSchedule of the learning rate over the budget; linear-tail is constant and in the last 30 % a line to 0.",
     )
 
 

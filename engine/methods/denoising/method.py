@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.charts import lines
 from engine.diffusion.denoiser import beside
 from engine.diffusion.parameterization import edm_loss, log_normal_levels
 from engine.diffusion.schedules import geometric_grid
@@ -15,7 +16,6 @@ from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.denoising.card import Settings, card
 from engine.models.denoisers import Denoiser
-from engine.views import lines
 
 WARMUP_DECAY = 0.99
 PROBED_LEVELS, PROBED_ROWS = 12, 200
@@ -63,7 +63,7 @@ class Denoising(Method):
         denoised = self.student(clean + beside(sigma, clean) * noise, sigma, batch.targets)
         loss = edm_loss(denoised.to(clean.dtype), clean, sigma, self.sigma_data).mean()
         self.update(self.optimizer, loss)
-        if self._around.micro.last:
+        if self._context.micro.last:
             move_average(self.average, self.student, self.decay(self.position.step))
         return {"loss": loss, "squared_error": (denoised - clean).square().mean()}
 

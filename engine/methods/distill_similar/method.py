@@ -16,7 +16,7 @@ from engine.errors import ModelError, SpecError
 from engine.losses.divergences import entropy, soft_cross_entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
-from engine.methods.distill_similar import selection, views
+from engine.methods.distill_similar import charts, selection
 from engine.methods.distill_similar.card import Settings, card
 from engine.metrics.cost import parameter_count
 from engine.metrics.transferability import check_probe, stratified
@@ -108,8 +108,8 @@ class DistillSimilar(Method):
         used = set(self.used())
         for index, each in enumerate(self.heads):
             each.requires_grad_(index in used)
-        self.save_table("similarity", views.similarity(self.rows(), self.settings.similarity))
-        self.save_table("weights", views.weights(self.weights))
+        self.save_table("similarity", charts.similarity(self.rows(), self.settings.similarity))
+        self.save_table("weights", charts.weights(self.weights))
         if max(chosen) <= 0:
             self.log("No source is similar to the target task: all similarities are at most 0. The largest one is used.")
         if self.settings.resamples and len(chosen) > 1 and self.within_noise():
@@ -190,10 +190,10 @@ class DistillSimilar(Method):
         """Mean entropy of a source's outputs on the rows that transfer, as a share of log(classes): 0…1."""
         return float(entropy(self.said[index]).mean()) / math.log(self.said[index].shape[1])
 
-    def rows(self) -> list[views.Source]:
+    def rows(self) -> list[charts.Source]:
         ranked = selection.ranks(self.chosen())
         return [
-            views.Source(
+            charts.Source(
                 rank=ranked[index],
                 weight=self.weights[index],
                 scores=self.similarities[index],
@@ -221,6 +221,6 @@ class DistillSimilar(Method):
             said = softened_log_probs(self.teachers[index](inputs), 1.0)
             followed = soft_cross_entropy(teacher_log_probs=said, student_log_probs=softened_log_probs(self.heads[index](features), 1.0))
             metrics[f"source_loss_{index + 1}"] = float(followed.mean())
-        tables = {"similarity": views.similarity(self.rows(), self.settings.similarity), "weights": views.weights(self.weights)}
-        tables["cost"] = views.cost(parameter_count(self.student), [parameter_count(source) for source in self.teachers])
+        tables = {"similarity": charts.similarity(self.rows(), self.settings.similarity), "weights": charts.weights(self.weights)}
+        tables["cost"] = charts.cost(parameter_count(self.student), [parameter_count(source) for source in self.teachers])
         return Diagnostics(metrics, tables)

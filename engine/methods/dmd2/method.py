@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.charts import bars
 from engine.diffusion.denoiser import Denoise, guided
 from engine.diffusion.generators import Samples, begin, drawn_rows, drawn_samples, variance_warning
 from engine.diffusion.levels import architecture_name
@@ -27,7 +28,6 @@ from engine.diffusion.schedules import karras_table
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.dmd2.card import Settings, card
 from engine.models.denoisers import Denoiser
-from engine.views import bars
 
 BINS = 10
 

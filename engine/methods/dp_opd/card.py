@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, MethodSettings, Needs, Preset
 from engine.errors import Problem
 from engine.privacy import smallest_epsilon
+from engine.spec.cards import MethodCard, MethodSettings, Needs, Preset
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(MethodSettings):

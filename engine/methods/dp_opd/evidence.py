@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.evidence import Arm, Claim, Evidence, Finding, Results, all_of, below
+from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results, all_of, below
 
 TASK, EPSILON = "stdlib-private", 2.0
 RECIPE = {"optimizer": "adamw", "weight_decay": 0.0, "schedule": "constant", "gradient_clip": 1.0}
@@ -31,8 +31,8 @@ def judged_start(seed: int, folders: Mapping[str, Path]) -> Mapping[str, float |
     """How far the start is from the teacher, which its own run did not know."""
     import torch
 
-    from engine import catalog
-    from engine.export import load_model
+    from engine.run.export import load_model
+    from engine.spec import catalog
 
     task = catalog.load_task(TASK)(catalog.tasks()[TASK].options(), torch.device("cpu"))
     (student, _), (theirs, _) = load_model(folders["start-run"]), load_model(folders["teacher"])

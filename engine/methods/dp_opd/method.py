@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from engine import views
-from engine.cards import TrainingSettings
+from engine import charts
 from engine.errors import SpecError
 from engine.losses.tokens import completion_log_probs, completion_logits, token_divergence
 from engine.method import Batch, Diagnostics, Logs, Phase
@@ -29,12 +28,13 @@ from engine.methods.dp_opd.mechanism import (
 )
 from engine.metrics.language import held_out_report
 from engine.models.language import CausalLM
-from engine.optim import new_optimizer
+from engine.optimizers import new_optimizer
 from engine.privacy import ORDERS_IN_WORDS, Account, noise_for, spent
 from engine.rollout.generate import generate
 from engine.rollout.language_method import LanguageMethod
 from engine.rollout.record import RolloutBatch, new_batch
 from engine.seeds import derived_seed
+from engine.spec.cards import TrainingSettings
 from engine.tasks.language import LanguageTask
 
 KEPT_NORMS, KEPT_BATCHES = 1024, 1024
@@ -247,7 +247,7 @@ class DPOPD(LanguageMethod):
             tables["epsilon"] = self.epsilon_curve()
         return Diagnostics(metrics, tables)
 
-    def account_table(self) -> views.View:
+    def account_table(self) -> charts.ChartSpec:
         """What the guarantee says and what went into it. Nothing here depends on the records."""
         chosen, found = self.settings, self.account.spent(self.settings.delta_or_default)
         infinite = math.isinf(found.epsilon)
@@ -265,9 +265,9 @@ class DPOPD(LanguageMethod):
             ["accountant", "Rényi, subsampled Gaussian, records added or removed"],
         ]
         note = "Holds for the student's weights, if seed, teacher's outputs, norms and losses stay with the data's owner."
-        return views.rows("Privacy account", ("what", "value"), cells, note=note)
+        return charts.rows("Privacy account", ("what", "value"), cells, note=note)
 
-    def epsilon_curve(self) -> views.View:
+    def epsilon_curve(self) -> charts.ChartSpec:
         """ε against steps, taken and to come, with the budget as a line."""
         taken, planned = self.account.steps, max(self.budget.steps, self.account.steps)
         steps = sorted({max(1, round(planned * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)} | ({taken} - {0}))
@@ -275,16 +275,16 @@ class DPOPD(LanguageMethod):
         before, after = [step for step in steps if step <= taken], [step for step in steps if step >= taken]
         series = {"spent": (before, [values[step] for step in before]), "planned": (after, [values[step] for step in after])}
         levels = {} if self.settings.epsilon is None else {"budget": self.settings.epsilon}
-        return views.lines("Privacy spent", series, x="step", y=f"ε at δ = {self.settings.delta_or_default:g}", levels=levels)
+        return charts.lines("Privacy spent", series, x="step", y=f"ε at δ = {self.settings.delta_or_default:g}", levels=levels)
 
-    def norm_table(self) -> views.View:
+    def norm_table(self) -> charts.ChartSpec:
         """Norms of the newest records' gradients, with the clip norm among the edges."""
         clip = self.settings.clip_norm
         top = max(float(self.norms.max()) if len(self.norms) else 0.0, clip)
         below, above = torch.linspace(0, clip, 11), torch.linspace(clip, max(top, 1.001 * clip), 11)[1:]
         edges = torch.cat([below, above])
         counts = torch.histogram(self.norms.float().cpu(), edges).hist.int().tolist() if len(self.norms) else [0] * 20
-        return views.histogram(
+        return charts.histogram(
             f"Norms of single records' gradients; clipped above {clip:g}",
             edges.tolist(),
             {"records": counts},
@@ -292,11 +292,11 @@ class DPOPD(LanguageMethod):
             note=OWNER,
         )
 
-    def batch_table(self) -> views.View:
+    def batch_table(self) -> charts.ChartSpec:
         """Realized batch sizes against the expected one."""
         last = self.account.steps
         steps = list(range(last - len(self.batch_rows) + 1, last + 1))
-        return views.lines(
+        return charts.lines(
             "Records in a batch",
             {"drawn": (steps, list(self.batch_rows))},
             x="step",
@@ -305,8 +305,8 @@ class DPOPD(LanguageMethod):
             note=OWNER,
         )
 
-    def warning_table(self) -> views.View:
-        return views.rows("Early warnings", ("warning",), [[warning] for warning in self.warnings()] or [["none"]], note=OWNER)
+    def warning_table(self) -> charts.ChartSpec:
+        return charts.rows("Early warnings", ("warning",), [[warning] for warning in self.warnings()] or [["none"]], note=OWNER)
 
     def warnings(self) -> list[str]:
         """What is likely to be wrong with this run."""

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset
-from engine.datasets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import MatchingSettings, check_matching
 from engine.methods.mtt.card import TINY
+from engine.spec.cards import MethodCard, Needs, Preset
 
 
 class Settings(MatchingSettings):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from engine.datasets import protocol
-from engine.evidence import Arm, Check, Claim, Evidence, Finding, Results, above, all_of, at_least, below
+from engine.distilled_sets import protocol
+from engine.evidence.experiment import Arm, Check, Claim, Evidence, Finding, Results, above, all_of, at_least, below
 
 EPOCHS = (4, 7, 10)
 

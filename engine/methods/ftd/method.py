@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from engine import views
-from engine.datasets.experts import ExpertGradient, flat_gradient
+from engine import charts
+from engine.distilled_sets.experts import ExpertGradient, flat_gradient
 from engine.method import Diagnostics
 from engine.methods.ftd.card import Settings, card
 from engine.methods.mtt.method import MTT
@@ -36,7 +36,7 @@ class FTD(MTT):
         """Cosine of the two gradients by epoch, a curve for each expert."""
         epochs = list(range(1, self.cosines.shape[1] + 1))
         series = {f"seed {seed}": (epochs, self.cosines[at].tolist()) for at, seed in enumerate(self.seeds[:8])}
-        return views.lines(
+        return charts.lines(
             "Gradient against perturbed gradient",
             series,
             x="expert epoch",

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.evidence import Arm, ChangedModel, Claim, Evidence, Finding, Results, all_of, below
+from engine.evidence.experiment import Arm, ChangedModel, Claim, Evidence, Finding, Results, all_of, below
 from engine.tasks.stdlib_text.card import SYMBOLS, WINDOW
 from engine.tasks.stdlib_text.text import TEXT
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from engine import views
+from engine import charts
 from engine.errors import SpecError
 from engine.losses.divergences import reverse_kl, softened_log_probs
 from engine.losses.tokens import completion_log_probs, completion_logits
@@ -155,7 +155,7 @@ class LightningOPD(LanguageMethod):
         facts = {**self.facts(), "fingerprints": dict(self.fingerprints)}
         self.save_tensors("rollouts", self.cache, facts, views={"rollouts": self.rollouts_view()})
 
-    def rollouts_view(self) -> views.View:
+    def rollouts_view(self) -> charts.ChartSpec:
         """The first rows of the cache as text; a token's shade is how improbable the teacher finds it."""
         pieces, items = self.language.vocabulary.pieces, []
         for row in range(min(SHOWN_TEXTS, self.settings.cache_rows)):
@@ -172,7 +172,7 @@ class LightningOPD(LanguageMethod):
                     "weights": (1 - scores.double().exp()).tolist(),
                 }
             )
-        return views.texts("First rollouts of the student", items, scale="1 − the teacher's probability")
+        return charts.texts("First rollouts of the student", items, scale="1 − the teacher's probability")
 
     # Phase distill: no teacher
 
@@ -312,19 +312,19 @@ class LightningOPD(LanguageMethod):
             found = drift(log_probs=scored["now"], start_log_probs=scored["start_log_probs"], mask=scored["completion_mask"])
             metrics |= {f"drift_{name}": float(value) for name, value in found.items()}
             tables["advantages"] = self.advantage_table(scored)
-        tables["warnings"] = views.rows("Early warnings", ("warning",), [[each] for each in self.warnings(scored)] or [["none"]])
+        tables["warnings"] = charts.rows("Early warnings", ("warning",), [[each] for each in self.warnings(scored)] or [["none"]])
         return Diagnostics(metrics, tables)
 
-    def cache_table(self) -> views.View:
+    def cache_table(self) -> charts.ChartSpec:
         """What is stored, whose it is, and how often the teacher was asked."""
         cells: list[list[str | int | float | None]] = [
             [f"fingerprint of {what.replace('_', ' ')}", digest[:16] or None] for what, digest in self.fingerprints.items()
         ]
         cells += [[name, value] for name, value in self.facts().items()]
         cells += [[f"teacher's tokens for {phase}", count] for phase, count in self.tokens.items()]
-        return views.rows("Cache and teacher", ("what", "value"), cells)
+        return charts.rows("Cache and teacher", ("what", "value"), cells)
 
-    def advantage_table(self, scored: Tensors) -> views.View:
+    def advantage_table(self, scored: Tensors) -> charts.ChartSpec:
         """A of stored tokens at the start and now, before clipping."""
         real = scored["completion_mask"].bool()
         whose = {"at the start": "start_log_probs", "now": "now"}
@@ -332,7 +332,7 @@ class LightningOPD(LanguageMethod):
         largest = max(float(gap.abs().max()) for gap in gaps.values()) or 1.0
         edges = torch.linspace(-largest, largest, HISTOGRAM_BINS + 1)
         counts = {name: torch.histogram(gap, edges).hist.int().tolist() for name, gap in gaps.items()}
-        return views.histogram("Advantages of stored tokens", edges.tolist(), counts, x="log π_T − log π_θ in nats", y="tokens")
+        return charts.histogram("Advantages of stored tokens", edges.tolist(), counts, x="log π_T − log π_θ in nats", y="tokens")
 
     def scored_rows(self) -> Tensors:
         """The first rows of the cache, with the student's log-probabilities as they are now."""

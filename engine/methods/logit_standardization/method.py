@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from engine import views
+from engine import charts
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.losses.reversal import reversed_gradient
@@ -142,8 +142,8 @@ class LogitStandardization(Method):
         )
 
 
-def _logits_of_first_row(name: str, student: Tensor, teacher: Tensor) -> views.View:
+def _logits_of_first_row(name: str, student: Tensor, teacher: Tensor) -> charts.ChartSpec:
     """Each (rows, classes)."""
     labels = [str(index) for index in range(student.shape[1])]
     bars = {"student": student[0].tolist(), "teacher": teacher[0].tolist()}
-    return views.bars(f"Logits of one row, {name}", labels, bars, x="class", y="logit", note="validation, row 0")
+    return charts.bars(f"Logits of one row, {name}", labels, bars, x="class", y="logit", note="validation, row 0")

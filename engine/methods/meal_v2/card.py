@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):

@@ -15,7 +15,7 @@ from engine.losses.labels import label_cross_entropy
 from engine.losses.precision import full_precision
 from engine.losses.reversal import reversed_gradient
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
-from engine.methods.meal_v2 import views
+from engine.methods.meal_v2 import charts
 from engine.methods.meal_v2.card import Settings, card
 from engine.methods.meal_v2.discriminator import discriminator, discriminator_accuracy, discriminator_loss, is_dead, judged
 from engine.models.committee import Committee
@@ -112,7 +112,7 @@ class MealV2(Method):
         teacher_logits = [teacher(inputs) for teacher in self.teachers]
         soft = averaged_log_probs(teacher_logits, 1.0)
         uncertainty = float(entropy(soft).mean())
-        if uncertainty < views.SURE * views.largest_entropy(soft):
+        if uncertainty < charts.SURE * charts.largest_entropy(soft):
             self.log(f"The teachers are nearly certain of the training rows: mean entropy {uncertainty:.3f} nats. Augmentation would help.")
         if self.discriminator is not None:
             self.revive(self.student(inputs), mean_logits(teacher_logits))
@@ -177,15 +177,15 @@ class MealV2(Method):
         if self.start:
             metrics |= {"start_accuracy": self.start["accuracy"], "start_nll": self.start["nll"]}
             metrics["accuracy_since_start"] = accuracy - self.start["accuracy"]
-        tables = {"agreement": views.agreement(student_logits, teacher_logits, soft)}
+        tables = {"agreement": charts.agreement(student_logits, teacher_logits, soft)}
         if len(teacher_logits) > 1:
-            tables |= views.disputed(self.task, "validation", student_logits=student_logits, teacher_logits=teacher_logits)
+            tables |= charts.disputed(self.task, "validation", student_logits=student_logits, teacher_logits=teacher_logits)
         if self.discriminator is not None:
             verdicts = judged(self.discriminator, student_logits, mean_logits(teacher_logits))
             metrics["discriminator_accuracy"] = float(discriminator_accuracy(verdicts))
             metrics["discriminator_alive"] = float((verdicts != 0).float().mean())
-            tables["discriminator"] = views.discriminator_course(self.history)
-        tables["warnings"] = views.warnings(metrics, largest_entropy=views.largest_entropy(soft), adversarial=self.settings.adversarial)
+            tables["discriminator"] = charts.discriminator_course(self.history)
+        tables["warnings"] = charts.warnings(metrics, largest_entropy=charts.largest_entropy(soft), adversarial=self.settings.adversarial)
         return Diagnostics(metrics, tables)
 
 

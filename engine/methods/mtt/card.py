@@ -1,7 +1,7 @@
 """What a person chooses when a data set is distilled by matching training trajectories."""
 
-from engine.cards import MethodCard, Needs, Preset
-from engine.datasets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import MatchingSettings, check_matching
+from engine.spec.cards import MethodCard, Needs, Preset
 
 
 class Settings(MatchingSettings):

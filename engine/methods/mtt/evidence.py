@@ -1,7 +1,7 @@
 """One made-up picture of each digit, against the real pictures that it began as."""
 
-from engine.datasets import protocol
-from engine.evidence import Arm, Claim, Evidence, above
+from engine.distilled_sets import protocol
+from engine.evidence.experiment import Arm, Claim, Evidence, above
 
 evidence = Evidence(
     method="mtt",

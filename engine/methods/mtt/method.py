@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.datasets import pictures
-from engine.datasets.augmentation import apply, draw
-from engine.datasets.experts import ExpertGradient, loss_rise, plain_gradient
-from engine.datasets.flat import FlatNetwork, fresh_weights, sgd_step
-from engine.datasets.judging import random_rows
-from engine.datasets.making import config_of
-from engine.datasets.matching import GRADIENTS, Matched, inner_plan, trajectory_errors
-from engine.datasets.networks import trained_on
-from engine.datasets.settings import MatchingSettings
+from engine.distilled_sets import pictures
+from engine.distilled_sets.augmentation import apply, draw
+from engine.distilled_sets.experts import ExpertGradient, loss_rise, plain_gradient
+from engine.distilled_sets.flat import FlatNetwork, fresh_weights, sgd_step
+from engine.distilled_sets.judging import random_rows
+from engine.distilled_sets.making import config_of
+from engine.distilled_sets.matching import GRADIENTS, Matched, inner_plan, trajectory_errors
+from engine.distilled_sets.networks import trained_on
+from engine.distilled_sets.settings import MatchingSettings
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.mtt.card import card

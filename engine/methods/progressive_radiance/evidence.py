@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.evidence import Arm, Check, Claim, Evidence, Finding, Results, above, all_of, below
+from engine.evidence.experiment import Arm, Check, Claim, Evidence, Finding, Results, above, all_of, below
 
 
 def arm(**settings: Any) -> Callable[[int], dict[str, Any]]:

@@ -11,14 +11,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from engine.charts import ChartSpec, histogram, lines
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.progressive_radiance.card import Settings, card
 from engine.metrics.scenes import ssim_map
 from engine.models.scene import SurfelScene
 from engine.rendering.deferred import blend
 from engine.tasks.toy_scene.task import ToyScene
-from engine.tasks.toy_scene.truth import View as Photos
-from engine.views import View, histogram, lines
+from engine.tasks.toy_scene.truth import Photos
 
 JOINT: Final = 0.1
 """What the last stage multiplies the rates by."""
@@ -217,7 +217,7 @@ class ProgressiveRadiance(Method):
     def diagnostics(self) -> Diagnostics:
         """The progress of all patches now, and its course."""
         noted = [row for row in self.course.tolist() if sum(row)]
-        tables: dict[str, View] = {}
+        tables: dict[str, ChartSpec] = {}
         if noted:
             edges = [at / BINS for at in range(BINS + 1)]
             every = max(1, self.budget.steps // NOTED)
@@ -231,7 +231,7 @@ class ProgressiveRadiance(Method):
             steps = [every * at for at in range(len(noted))]
             shares = {f"{low:.1f} to {low + 1 / BINS:.1f}": [row[at] / sum(row) for row in noted] for at, low in enumerate(edges[:-1])}
             tables["progress_course"] = lines(
-                "Course of the progress",
+                "LRSchedule of the progress",
                 {name: (steps, values) for name, values in shares.items()},
                 x="step of the stage",
                 y="share of patches",

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
+from engine.spec.cards import TINY, MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):
@@ -17,7 +17,7 @@ class Settings(TrainingSettings):
     )
     alpha_schedule: Literal["linear", "constant", "step"] = Field(
         "linear",
-        description="Course of that share: linear grows with each epoch, constant holds it from the second epoch, step begins with the second half.",
+        description="LRSchedule of that share: linear grows with each epoch, constant holds it from the second epoch, step begins with the second half.",
     )
     target_source: Literal["bank", "previous_checkpoint"] = Field(
         "bank",

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine import views
+from engine import charts
 from engine.losses.divergences import softened_log_probs
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.ps_kd.bank import TargetBank
@@ -105,7 +105,7 @@ class PSKD(Method):
         own = predictions.gather(1, self.labels()[:, None]).squeeze(1)
         soft = mixed_targets(one_hot, predictions, self.alpha())
         metrics = {"alpha": self.alpha(), "target_entropy": float(entropy_of(soft).mean()), "own_label_probability": float(own.mean())}
-        histogram = views.histogram(
+        histogram = charts.histogram(
             "Probability of the row's own label",
             torch.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
             {"rows": own.float().cpu().histc(HISTOGRAM_BINS, 0, 1).int().tolist()},
@@ -134,7 +134,7 @@ class PSKD(Method):
         current = copy.deepcopy(self.student).eval()  # the student itself may be in training mode when the run finishes
         return softened_log_probs(current(self.task.splits["train"].inputs), 1.0).exp(), one_hot
 
-    def likely_label_errors(self, predictions: Tensor) -> views.View:
+    def likely_label_errors(self, predictions: Tensor) -> charts.ChartSpec:
         """The rows whose label the network finds least probable, least first."""
         labels = self.labels()
         own = predictions.gather(1, labels[:, None]).squeeze(1)
@@ -143,7 +143,7 @@ class PSKD(Method):
             for i in own.argsort(stable=True)[:SUSPECTS].tolist()
         ]
         columns = ["row", "example", "label", "prediction", "label's probability"]
-        return views.rows("Likely label errors", columns, rows, note=f"train, n = {len(labels):,}")
+        return charts.rows("Likely label errors", columns, rows, note=f"train, n = {len(labels):,}")
 
     def example(self, row: int) -> str | None:
         """A training row as a PNG address, or as its text; None where the task has neither."""

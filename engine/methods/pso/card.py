@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator
 
 from engine import rewards
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.diffusion.levels import level_problem
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):
@@ -84,7 +84,7 @@ class Settings(TrainingSettings):
         1e-6, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam)."
     )
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="Course of the learning rate over the budget; see the other methods for the names."
+        "constant", description="LRSchedule of the learning rate over the budget; see the other methods for the names."
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.evidence import Arm, Claim, Evidence, Finding, Results
+from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,9 +34,9 @@ def base(seed: int, folders: Mapping[str, Path]) -> Mapping[str, float | None]:
     """Makes the starting model of a seed, and lays its folder with those of the arms that ran, so that the others can go on from it."""
     import torch
 
-    from engine.export import save_model
     from engine.methods.pso.starting_generator import base_config, train_base
     from engine.models.build import build
+    from engine.run.export import save_model
     from engine.tasks.points_2d.card import card
 
     config = base_config()
@@ -59,9 +59,9 @@ def naive(seed: int, folders: Mapping[str, Path]) -> Mapping[str, float | None]:
     import torch
 
     from engine import rewards
-    from engine.export import load_model
     from engine.methods.pso.starting_generator import regress_on_best
     from engine.models.points import VpMlp
+    from engine.run.export import load_model
 
     model, _ = load_model(folders["base"])
     assert isinstance(model, VpMlp)

@@ -18,6 +18,7 @@ from engine.diffusion.levels import architecture_name
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.pso.card import Settings, card
+from engine.methods.pso.charts import pictures_of
 from engine.methods.pso.losses import (
     denoising_error,
     hinge_loss,
@@ -30,7 +31,6 @@ from engine.methods.pso.losses import (
 )
 from engine.methods.pso.sampling import trajectories, transition
 from engine.methods.pso.signs import warnings_of
-from engine.methods.pso.views import pictures_of
 from engine.metrics.distances import energy_distance, spread_within
 
 VIEWED, VIEW_SEED = 1000, 45

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from engine.cards import MethodCard, MethodSettings, Needs, Preset
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, MethodSettings, Needs, Preset
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(MethodSettings):

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import Field, ValidationError
 
-from engine.cards import StrictModel
 from engine.errors import SpecError
 from engine.models.knowledge import Guardrail, KnowledgeBase, Skill
+from engine.spec.cards import StrictModel
 from engine.worlds.planner import Situation
 
 PLAN = (

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from engine.charts import ChartSpec, lines, rows
 from engine.methods.steve_evolving.experience import Document, cause_of
-from engine.views import View, lines, rows
 from engine.worlds.crafting import HELD
 
 WINDOW: Final = 10
@@ -73,7 +73,7 @@ def moving_mean(values: Sequence[float], window: int = WINDOW) -> list[float]:
     return [sum(values[max(0, at - window + 1) : at + 1]) / min(window, at + 1) for at in range(len(values))]
 
 
-def course(episodes: Sequence[Episode]) -> dict[str, View]:
+def course(episodes: Sequence[Episode]) -> dict[str, ChartSpec]:
     """Success, rules and causes of failure over the episodes."""
     xs = list(range(1, len(episodes) + 1))
     first, last = halves(episodes)
@@ -121,7 +121,7 @@ def course(episodes: Sequence[Episode]) -> dict[str, View]:
     }
 
 
-def replay(documents: Sequence[Document], recalled: Mapping[int, Sequence[int]]) -> View:
+def replay(documents: Sequence[Document], recalled: Mapping[int, Sequence[int]]) -> ChartSpec:
     """The last episode, step by step."""
     columns = ("step", "wanted", "on the way to", "blocked", "done", "result", "holds afterwards", "lava", "recalled")
     cells = [
@@ -142,7 +142,7 @@ def replay(documents: Sequence[Document], recalled: Mapping[int, Sequence[int]])
     return rows(title, columns, cells, note=f"What is recalled is shown for the last {RECALLED} steps, by the experiences' numbers.")
 
 
-def documents(found: Sequence[Document]) -> View:
+def documents(found: Sequence[Document]) -> ChartSpec:
     """The experiences behind the rules."""
     columns = ("experience", "episode", "goal", "action", "held", "tier", "lava", "result", "signature")
     cells = [

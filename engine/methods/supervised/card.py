@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
+from engine.spec.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 
 
 class Settings(TrainingSettings):

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 MOST_ROWS = 5000
 
@@ -43,7 +43,7 @@ class Settings(TrainingSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of each generation's weights.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="Course of the learning rate over one generation, as for supervised training."
+        "constant", description="LRSchedule of the learning rate over one generation, as for supervised training."
     )
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from engine.losses.precision import full_precision
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
-from engine.methods.teacher_guidance import chain, views
+from engine.methods.teacher_guidance import chain, charts
 from engine.methods.teacher_guidance.card import Settings, card
 from engine.methods.teacher_guidance.generations import check_renewable, generation_loss, penalty, renew
 from engine.models.kernel import KernelRidge, rbf, squared_distances
@@ -67,7 +67,7 @@ class TeacherGuidance(Method):
         self.coefficients = torch.zeros(fits, *labels.shape, dtype=torch.float64, device=self.device)
         self.diagonals = torch.ones(fits, len(inputs), dtype=torch.float64, device=self.device)
         self.grids = torch.zeros(fits, len(chain.GRID), dtype=torch.float64, device=self.device)
-        self.facts = torch.zeros(fits, len(views.FACTS), dtype=torch.float64, device=self.device)
+        self.facts = torch.zeros(fits, len(charts.FACTS), dtype=torch.float64, device=self.device)
         self.done = 0
 
     def rows(self, split: str) -> tuple[Tensor, Tensor]:
@@ -209,17 +209,17 @@ class TeacherGuidance(Method):
     def diagnostics(self) -> Diagnostics:
         """The course over fits or generations."""
         if self.kernel is None:
-            return Diagnostics({"generation": float(self.generation)}, views.generations(self.story) if self.story else {})
+            return Diagnostics({"generation": float(self.generation)}, charts.generations(self.story) if self.story else {})
         if not self.done:
             return Diagnostics()
-        facts = {name: self.facts[: self.done, column].tolist() for column, name in enumerate(views.FACTS)}
+        facts = {name: self.facts[: self.done, column].tolist() for column, name in enumerate(charts.FACTS)}
         metrics: dict[str, float | None] = {name: values[-1] for name, values in facts.items()}
         metrics["limit_mse"] = self.limit_error(facts["alpha"][-1])
         if self.done > 1:
             # What the formula's α leaves above the best of the grid, at most over all fits: never above 0 but for rounding.
             best = self.grids[1 : self.done].min(dim=1).values
-            metrics["above_grid"] = float((self.facts[1 : self.done, views.FACTS.index("validation_mse")] - best).max())
-        return Diagnostics(metrics, views.fits(facts, self.diagonals[: self.done], self.grids[: self.done], limit=metrics["limit_mse"]))
+            metrics["above_grid"] = float((self.facts[1 : self.done, charts.FACTS.index("validation_mse")] - best).max())
+        return Diagnostics(metrics, charts.fits(facts, self.diagonals[: self.done], self.grids[: self.done], limit=metrics["limit_mse"]))
 
     def limit_error(self, alpha: float) -> float:
         """Validation MSE that the chain tends to if it goes on with this α."""
@@ -229,15 +229,15 @@ class TeacherGuidance(Method):
     def finish(self) -> None:
         if self.kernel is not None:
             kept = {"coefficients": self.coefficients, "support": self.kernel.support, "diagonals": self.diagonals, "facts": self.facts}
-            self.save_tensors("fits", kept, {"gamma": self.kernel.gamma, "ridge": self.settings.ridge, "facts": list(views.FACTS)})
-            unclipped = self.facts[1 : self.done, views.FACTS.index("alpha_unclipped")]
+            self.save_tensors("fits", kept, {"gamma": self.kernel.gamma, "ridge": self.settings.ridge, "facts": list(charts.FACTS)})
+            unclipped = self.facts[1 : self.done, charts.FACTS.index("alpha_unclipped")]
             if len(unclipped) and bool(((unclipped < 0) | (unclipped > 1)).all()):
                 self.log(
                     "The formula's share of the ground truth is outside 0 to 1 at every fit: with this λ there is nothing to gain from it."
                 )
         elif self.story:
             best = max(self.story, key=lambda told: told["accuracy"] or 0.0)["generation"]
-            self.save_table("generations", views.table(self.story))
+            self.save_table("generations", charts.table(self.story))
             self.log(f"Generation {best} is the most accurate on validation; the last one, {self.story[-1]['generation']}, is shipped.")
 
 

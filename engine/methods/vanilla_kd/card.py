@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from engine.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 from engine.errors import Problem
+from engine.spec.cards import TINY, MethodCard, Needs, Preset, TrainingSettings, cifar_recipe
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from engine.cards import MethodCard, Needs, Preset, TrainingSettings
 from engine.errors import Problem
+from engine.spec.cards import MethodCard, Needs, Preset, TrainingSettings
 
 if TYPE_CHECKING:
-    from engine.spec import RunSpec
+    from engine.spec.run_spec import RunSpec
 
 
 class Settings(TrainingSettings):
@@ -74,7 +74,7 @@ class Settings(TrainingSettings):
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
         "cosine",
-        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        description="LRSchedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
         "×0.1 at 62.5, 75 and 87.5 %; or ×0.1 at 50 and 75 %.",
     )
 

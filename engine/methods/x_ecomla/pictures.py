@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from engine import views
+from engine import charts
 from engine.methods.x_ecomla.conversion import SourceLayer, energy
 from engine.tasks.vocabulary import Vocabulary
 
@@ -28,7 +28,7 @@ def facts(number: int, source: SourceLayer, sizes: Sizes) -> Facts:
     }
 
 
-def ranks_table(layers: Sequence[Facts]) -> views.View:
+def ranks_table(layers: Sequence[Facts]) -> charts.ChartSpec:
     """A row a layer."""
     columns = [
         "layer",
@@ -43,22 +43,22 @@ def ranks_table(layers: Sequence[Facts]) -> views.View:
     ]
     names = ("layer", "q_rank", "q_values", "energy_q", "kv_rank", "kv_values", "energy_kv", "rope")
     cells = [[*(layer[name] for name in names), layer["kv_rank"] + layer["rope"]] for layer in layers]
-    return views.rows("Converted layers", columns, cells)
+    return charts.rows("Converted layers", columns, cells)
 
 
-def rank_bars(layers: Sequence[Facts]) -> views.View:
+def rank_bars(layers: Sequence[Facts]) -> charts.ChartSpec:
     """The chosen ranks by layer."""
     series = {"queries": [layer["q_rank"] for layer in layers], "keys and values": [layer["kv_rank"] for layer in layers]}
-    return views.bars("Chosen ranks", _labels(layers), series, x="layer", y="rank")
+    return charts.bars("Chosen ranks", _labels(layers), series, x="layer", y="rank")
 
 
-def energy_bars(layers: Sequence[Facts]) -> views.View:
+def energy_bars(layers: Sequence[Facts]) -> charts.ChartSpec:
     """The share of the squared singular values that the ranks keep, by layer."""
     series = {"queries": [layer["energy_q"] for layer in layers], "keys and values": [layer["energy_kv"] for layer in layers]}
-    return views.bars("Retained energy", _labels(layers), series, x="layer", y="share of the squared singular values, higher is better")
+    return charts.bars("Retained energy", _labels(layers), series, x="layer", y="share of the squared singular values, higher is better")
 
 
-def spectra(sources: Mapping[int, SourceLayer], latent: Sequence[Sizes | None]) -> dict[str, views.View]:
+def spectra(sources: Mapping[int, SourceLayer], latent: Sequence[Sizes | None]) -> dict[str, charts.ChartSpec]:
     """Singular values of each layer's queries and joint keys and values, in two colors: kept and dropped. At most eight layers, equally spaced."""
     numbers = sorted(sources)
     shown = [numbers[place] for place in torch.linspace(0, len(numbers) - 1, min(SHOWN_LAYERS, len(numbers))).round().int().tolist()]
@@ -71,7 +71,7 @@ def spectra(sources: Mapping[int, SourceLayer], latent: Sequence[Sizes | None]) 
             if rank < len(values):
                 series[name][f"layer {number}, dropped"] = _thinned(values, rank, len(values))
     titles = {"q": "Singular values of the queries", "kv": "Singular values of the joint keys and values"}
-    return {name: views.lines(titles[name], series[name], x="number", y="singular value", log_y=True) for name in series}
+    return {name: charts.lines(titles[name], series[name], x="number", y="singular value", log_y=True) for name in series}
 
 
 def compression_quality(
@@ -79,22 +79,22 @@ def compression_quality(
     after: Mapping[str, float],
     compared: Mapping[str, Mapping[str, float]],
     trained: Mapping[str, float] | None = None,
-) -> views.View:
+) -> charts.ChartSpec:
     """Cached numbers of a token against the KL to the teacher: the source, other ranks before training, and this run."""
     groups = {"source": [before], "other ranks, before training": list(compared.values()), "this run, before training": [after]}
     groups |= {"this run, trained": [trained]} if trained is not None else {}
     points = {name: ([each["elements"] for each in group], [each["kl"] for each in group]) for name, group in groups.items() if group}
     note = f"Other ranks: {', '.join(compared)}." if compared else ""
     x, y = "cached numbers of a token, lower is better", "KL(teacher ‖ model) on validation (nats a token), lower is better"
-    return views.scatter("Compression against quality", points, x=x, y=y, note=note)
+    return charts.scatter("Compression against quality", points, x=x, y=y, note=note)
 
 
-def warnings(sentences: Sequence[str]) -> views.View:
+def warnings(sentences: Sequence[str]) -> charts.ChartSpec:
     """What looks wrong, to read."""
-    return views.texts("Warnings", [{"text": sentence} for sentence in sentences])
+    return charts.texts("Warnings", [{"text": sentence} for sentence in sentences])
 
 
-def preference_pairs(pairs: Mapping[str, Tensor], prompt_tokens: int, vocabulary: Vocabulary, shown: int) -> views.View:
+def preference_pairs(pairs: Mapping[str, Tensor], prompt_tokens: int, vocabulary: Vocabulary, shown: int) -> charts.ChartSpec:
     """The first pairs, the preferred sample first; `teacher` (pairs, 2) is what the teacher says of them."""
     items = []
     for row in range(min(shown, len(pairs["ids"]))):
@@ -108,7 +108,7 @@ def preference_pairs(pairs: Mapping[str, Tensor], prompt_tokens: int, vocabulary
                     "text": vocabulary.decode(ids[prompt_tokens : prompt_tokens + real].tolist()),
                 }
             )
-    return views.texts("Preference pairs: two samples of the student, ranked by the teacher", items)
+    return charts.texts("Preference pairs: two samples of the student, ranked by the teacher", items)
 
 
 def _labels(layers: Sequence[Facts]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import Architecture, TaskCard, TaskOptions
+from engine.spec.cards import Architecture, TaskCard, TaskOptions
 
 
 class Options(TaskOptions):

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from engine.charts import ChartSpec, bars, rows
 from engine.models.build import build
 from engine.models.knowledge import KnowledgeBase
 from engine.seeds import derived_seed
 from engine.tasks.crafting_world.card import Options, card
 from engine.tasks.task import Judgement, Split, Task
-from engine.views import View, bars, rows
 from engine.worlds.crafting import GOALS
 from engine.worlds.planner import Planner, play
 
@@ -59,7 +59,7 @@ class CraftingWorld(Task):
         return Judgement(metrics, {"success_by_goal": by_goal, "skills": _skills(model), "guardrails": _guardrails(model)})
 
 
-def _skills(model: KnowledgeBase) -> View:
+def _skills(model: KnowledgeBase) -> ChartSpec:
     """What was distilled from successes."""
     columns = ("action", "preconditions", "gives", "afterwards", "confidence", "successes", "since episode", "evidence")
     cells: list[list[Cell]] = [
@@ -78,7 +78,7 @@ def _skills(model: KnowledgeBase) -> View:
     return rows("Skills", columns, cells, note="Conditions that say how much there is; those that say how little are left out here.")
 
 
-def _guardrails(model: KnowledgeBase) -> View:
+def _guardrails(model: KnowledgeBase) -> ChartSpec:
     """What was distilled from failures, retired rules included."""
     columns = ("forbidden action", "cause", "where", "remedy", "level", "failures", "since episode", "retired", "evidence")
     ordered = sorted(model.records.guardrails, key=lambda rule: (rule.retired is not None, rule.action, rule.cause))

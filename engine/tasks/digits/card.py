@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.options import ClassificationOptions
 
 TRAIN, VALIDATION, TEST = 1200, 297, 300

@@ -1,6 +1,6 @@
 """Real pictures of digits, to be made and not read."""
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.options import PictureGenerationOptions
 
 TRAIN, VALIDATION, TEST = 1197, 300, 300

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.evidence import Arm
+from engine.evidence.experiment import Arm
 
 if TYPE_CHECKING:
     from engine.events import Event
@@ -41,8 +41,8 @@ def in_one_step(seed: int, folders: Mapping[str, Path]) -> dict[str, float | Non
     """The teacher's denoiser used once, at σ = 20: where every one-step generator begins."""
     import torch
 
-    from engine import catalog
-    from engine.export import load_model
+    from engine.run.export import load_model
+    from engine.spec import catalog
 
     task_class = catalog.load_task("digits-images")
     task = task_class(task_class.card.options(), torch.device("cpu"))

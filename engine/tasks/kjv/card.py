@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.language_options import LanguageOptions
 
 WINDOW, WORDS, CONTEXT = 64, 1024, 128

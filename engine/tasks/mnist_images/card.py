@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.options import PictureGenerationOptions
 
 TRAIN, VALIDATION, TEST = 3500, 500, 1000

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from engine.cards import Architecture, Preset, TaskCard, TaskOptions
+from engine.spec.cards import Architecture, Preset, TaskCard, TaskOptions
 
 ROWS, POOL, VALIDATION = 1797, 900, 100
 HIGH = 400

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from engine import rewards
+from engine.charts import ChartSpec, scatter
 from engine.metrics.extractors import Extractor, coordinates
 from engine.seeds import derived_seed
 from engine.tasks.generation import GenerationTask
 from engine.tasks.points_2d.card import TRAIN, Options, card
 from engine.tasks.points_2d.data import MIXTURES
 from engine.tasks.task import Augmentation, Judgement, Split
-from engine.views import View, scatter
 
 SHOWN = 500
 
@@ -48,7 +48,7 @@ class Points2D(GenerationTask):
         scores = torch.stack([kind(samples, labels) for kind in rewards.rewards(self.options.reward)]).mean(dim=0)
         return Judgement({**judgement.metrics, "reward": _mean(scores)}, judgement.tables)
 
-    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, View]:
+    def show(self, samples: Tensor, labels: Tensor | None, *, teacher: Tensor | None, split: str) -> dict[str, ChartSpec]:
         """Samples over the split's points, and the teacher's from the same noise."""
         groups: Mapping[str, Tensor | None] = {"data": self.splits[split].inputs, "samples": samples, "teacher, same noise": teacher}
         points = {name: _xy(rows[:SHOWN]) for name, rows in groups.items() if rows is not None}

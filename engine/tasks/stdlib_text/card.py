@@ -1,6 +1,6 @@
 """Python's documentation, character by character: a text that every installation has."""
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.language_options import LanguageOptions
 from engine.tasks.stdlib_text.text import PARTS
 

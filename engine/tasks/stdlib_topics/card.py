@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.cards import Architecture, Preset, TaskCard
+from engine.spec.cards import Architecture, Preset, TaskCard
 from engine.tasks.options import LabelOptions
 from engine.tasks.stdlib_topics.text import AREAS, ROWS
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from engine.cards import Architecture, Preset
+from engine.spec.cards import Architecture, Preset
 from engine.tasks.stdlib_topics.card import card as own
 from engine.tasks.stdlib_topics.card import students
 from engine.tasks.stdlib_topics.text import AREAS

@@ -1,6 +1,6 @@
 """A sphere whose material and light are to be found from photos."""
 
-from engine.cards import Architecture, TaskCard, TaskOptions
+from engine.spec.cards import Architecture, TaskCard, TaskOptions
 
 
 class Options(TaskOptions):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.charts import ChartSpec as Table
+from engine.charts import images
 from engine.metrics.scenes import psnr, scale_to, ssim_map
 from engine.models.build import build
 from engine.models.scene import Rendering, SurfelScene
@@ -14,9 +16,7 @@ from engine.pictures import png
 from engine.rendering.environment import solid_angles
 from engine.tasks.task import Judgement, Split, Task
 from engine.tasks.toy_scene.card import card
-from engine.tasks.toy_scene.truth import CAMERAS, HEIGHT, WIDTH, Truth, View
-from engine.views import View as Table
-from engine.views import images
+from engine.tasks.toy_scene.truth import CAMERAS, HEIGHT, WIDTH, Photos, Truth
 
 SHOWN = 4
 """Cameras of a split whose pictures an evaluation shows."""
@@ -36,7 +36,7 @@ class ToyScene(Task):
         self.truth = Truth()
         self.views = {split: self._here(self.truth.view(split)) for split in CAMERAS}
 
-    def _here(self, view: View) -> View:
+    def _here(self, view: Photos) -> Photos:
         tensors = {name: getattr(view, name).to(self.device) for name in ("photos", "other_light", "relit", "modeled")}
         return replace(view, pixels=view.pixels.to(self.device), **tensors)
 
@@ -77,7 +77,7 @@ class ToyScene(Task):
             "albedo_saturated": float(((model.albedo - 0.5).abs() > 0.5 - SATURATED).float().mean()),
         }
 
-    def _pictures(self, model: SurfelScene, view: View, shown: Rendering, relit: Tensor, split: str) -> dict[str, Table]:
+    def _pictures(self, model: SurfelScene, view: Photos, shown: Rendering, relit: Tensor, split: str) -> dict[str, Table]:
         columns = {
             "photo": view.photos,
             "raw": shown.raw,
@@ -98,13 +98,13 @@ class ToyScene(Task):
         }
 
 
-def _ssim(view: View, values: Tensor, truth: Tensor, where: Tensor) -> float:
+def _ssim(view: Photos, values: Tensor, truth: Tensor, where: Tensor) -> float:
     """Mean structural similarity over the pixels `where` (n,), from whole pictures."""
     similarity = ssim_map(view.pixels.images(values), view.pixels.images(truth)).mean(dim=1)
     return float(similarity[view.pixels.mask][where].mean())
 
 
-def _rows(view: View, columns: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def _rows(view: Photos, columns: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """The first cameras' pictures, a row a camera."""
     pictures = [view.pixels.images(values) for values in columns.values()]
     return {f"camera {camera + 1}": [png(each[camera]) for each in pictures] for camera in range(SHOWN)}

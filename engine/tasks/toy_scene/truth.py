@@ -29,7 +29,7 @@ RING_CENTER, RING_HALF_WIDTH, GLOW = -0.3, 0.13, (0.6, 0.05, 0.05)
 
 
 @dataclass(frozen=True)
-class View:
+class Photos:
     """A split's cameras: their pixels, the photos' colors (n, 3), and the same scene under the split's other light, without its glow."""
 
     pixels: Pixels
@@ -62,10 +62,10 @@ class Truth:
         diffuse = self.albedo[pixels.patch] * irradiance(pixels.normal_basis, self.projector @ light) / torch.pi
         return diffuse + self.specular[pixels.patch] * mirrored
 
-    def view(self, split: str) -> View:
+    def view(self, split: str) -> Photos:
         """What a split's cameras see."""
         count, turned = CAMERAS[split]
         pixels = pixels_of(fibonacci(count, turned=turned), self.centers, size=SIZE, light=(HEIGHT, WIDTH))
         other = self._light(OTHER_LIGHTS[split])
         photos = self.shade(pixels, self.light) + self.glow[pixels.patch]
-        return View(pixels, photos, other, self.shade(pixels, other), self.modeled[pixels.patch])
+        return Photos(pixels, photos, other, self.shade(pixels, other), self.modeled[pixels.patch])

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import catalog
-from engine.method import Length, Method, MicroBatch, Position, Surroundings
+from engine.method import Length, Method, MicroBatch, Position, RunContext
 from engine.models.build import build
 from engine.models.denoisers import EdmMlp
-from engine.state import seal
+from engine.run.state import seal
+from engine.spec import catalog
 from engine.tasks.generation import GenerationTask
 
 TINY = {"inputs": 64, "width": 16, "blocks": 1, "classes": 10, "sigma_data": 0.752, "sampler_steps": 2}
@@ -45,7 +45,7 @@ def new(
     method_class = catalog.load_method(method_id)
     teachers = () if method_class.card.teachers is None else ((teacher or network(0)).eval().requires_grad_(False),)
     method = method_class(
-        Surroundings(
+        RunContext(
             task=bench(),
             settings=method_class.card.settings.model_validate({"batch_size": 8, **(settings or {})}),
             student=(student or network(1)).train(),

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import catalog
-from engine.cards import TaskCard
-from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
-from engine.state import seal
+from engine.method import Batch, Length, Method, MicroBatch, Position, RunContext
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.cards import TaskCard
 from engine.tasks.task import Split, Task
 
 ROWS, INPUTS, CLASSES = 12, 4, 3
@@ -57,12 +57,12 @@ def new_method(
     steps_per_epoch: int = 3,
     classes: int = CLASSES,
 ) -> Method:
-    """Built and sealed as the runner does it. `tables` are in `method._around.save_table.__self__`."""
+    """Built and sealed as the runner does it. `tables` are in `method._context.save_table.__self__`."""
     method_class = catalog.load_method(method_id)
     for teacher in teachers:
         teacher.eval().requires_grad_(False)
     method = method_class(
-        Surroundings(
+        RunContext(
             task=RowsTask(split or data(), classes),
             settings=method_class.card.settings.model_validate(
                 {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", **(settings or {})}

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from engine import catalog
-from engine.method import Length, Method, MicroBatch, Position, Surroundings
+from engine.method import Length, Method, MicroBatch, Position, RunContext
 from engine.models.build import build
 from engine.models.language import CausalLM
-from engine.state import seal
+from engine.run.state import seal
+from engine.spec import catalog
 from engine.tasks.language import LanguageTask
 from engine.tasks.task import Split
 from engine.tasks.vocabulary import Characters
@@ -82,7 +82,7 @@ def new_language_method(
         teacher.eval().requires_grad_(False)
     told: list[Any] = []
     method = method_class(
-        Surroundings(
+        RunContext(
             task=Letters(),
             settings=method_class.card.settings.model_validate(dict(settings)),
             student=student or gpt2(1),

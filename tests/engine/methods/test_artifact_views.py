@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from engine.events import Artifact
-from engine.runner import _facts_of, _Tables
-from tests.engine.datasets.matcher import new_matcher, walk
+from engine.run.runner import _facts_of, _Tables
+from tests.engine.distilled_sets.matcher import new_matcher, walk
 from tests.engine.methods.language import new_language_method, play
 from tests.engine.tiny import Watcher
 
@@ -42,7 +42,7 @@ def test_rollouts_are_shown_as_text_shaded_by_what_the_teacher_finds_improbable(
 
 def test_views_stand_in_the_file_beside_the_facts(tmp_path):
     method, watcher = new_matcher(), Watcher()
-    object.__setattr__(method._around, "save_tensors", _Tables(tmp_path, watcher).tensors)
+    object.__setattr__(method._context, "save_tensors", _Tables(tmp_path, watcher).tensors)
     view = {"view": "rows", "columns": ["a"], "cells": [[1]]}
 
     method.save_tensors("both", {"w": torch.ones(2)}, {"n": 3}, views={"rows": view})

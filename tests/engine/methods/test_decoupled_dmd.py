@@ -9,7 +9,7 @@ from torch import Tensor
 from engine.diffusion.generators import Samples
 from engine.errors import SpecError
 from engine.methods.decoupled_dmd.directions import Margins, augmentation, drawn_share, matching, moment_loss, normalized, pulled
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.generator_bench import apart, network, new, step, weights
 
 TEACHER = "run:00000000-0000-0000-0000-000000000001"

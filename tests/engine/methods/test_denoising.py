@@ -7,7 +7,7 @@ from engine.diffusion.parameterization import edm_loss
 from engine.errors import SpecError
 from engine.methods.denoising.method import move_average
 from engine.models.build import build
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.generator_bench import network, new, step, weights
 
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import catalog
 from engine.errors import SpecError
-from engine.export import load_model
 from engine.methods.distill_similar.selection import ranks, weights_of
 from engine.metrics import transferability
 from engine.models.build import build
 from engine.models.pictures import features_and_logits
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.task import Split
 from tests.engine.methods.harness import CLASSES, INPUTS, data, new_method, weights
 from tests.engine.tiny import Watcher, student_bytes
@@ -260,7 +260,7 @@ def test_rsa_compares_with_a_copy_of_the_student_that_learned_the_labels():
 
 def test_the_table_is_left_as_an_artifact_with_ranks_and_weights():
     method = scored(new({"resamples": 20}))
-    table = method._around.save_table.__self__["similarity"]
+    table = method._context.save_table.__self__["similarity"]
 
     ranked = [row[table["columns"].index("rank")] for row in table["cells"]]
     weighed = [row[table["columns"].index("weight")] for row in table["cells"]]

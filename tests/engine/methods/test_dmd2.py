@@ -6,7 +6,7 @@ import torch
 from engine.diffusion.matching import drawn_indices
 from engine.errors import SpecError
 from engine.models.build import build
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.generator_bench import apart, bench, network, new, step, weights
 
 TEACHER = "run:00000000-0000-0000-0000-000000000001"

@@ -11,7 +11,7 @@ from engine.method import Batch
 from engine.methods.dp_opd.mechanism import clip_factors, clipped_sum, noised_mean, norms_of
 from engine.methods.dp_opd.method import DPOPD, records_of
 from engine.privacy import spent
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import weights
 from tests.engine.methods.language import Letters, gpt2, new_language_method, play
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.datasets.experts import flat_gradient
-from engine.datasets.flat import FlatNetwork, fresh_weights
+from engine.distilled_sets.experts import flat_gradient
+from engine.distilled_sets.flat import FlatNetwork, fresh_weights
 from engine.errors import SpecError
 from engine.seeds import derived_seed
-from engine.spec import RunSpec
-from tests.engine.datasets.matcher import BLUEPRINT, digits, finished, new_matcher, walk
+from engine.spec.run_spec import RunSpec
+from tests.engine.distilled_sets.matcher import BLUEPRINT, digits, finished, new_matcher, walk
 
 CPU = torch.device("cpu")
 PLAIN = {"rho": 0.0, "alpha": 0.0, "ema_decay": None}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import catalog
 from engine.events import Evaluation, Event, Metrics
-from engine.evidence import ONLY_AT_THE_END
-from engine.export import load_model
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.evidence.experiment import ONLY_AT_THE_END
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 
 TEACHER, START = (f"run:{uuid.UUID(int=number)}" for number in (1, 2))
 FEW = {"points-2d": {"samples": 100, "held_out": 100}, "digits-images": {"samples": 100}, "mnist-images": {"samples": 100}}

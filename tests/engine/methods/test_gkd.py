@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import catalog
-from engine.cards import TaskCard
 from engine.errors import SpecError
-from engine.method import Batch, Length, MicroBatch, Position, Surroundings
+from engine.method import Batch, Length, MicroBatch, Position, RunContext
 from engine.methods.gkd import method as gkd
 from engine.methods.gkd.method import DIVISOR, Gkd
 from engine.models.language import CausalLM
 from engine.rollout.record import SOURCES, RolloutBatch
-from engine.spec import RunSpec
-from engine.state import seal
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.cards import TaskCard
+from engine.spec.run_spec import RunSpec
 from engine.tasks.stdlib_text.task import StdlibText
 from tests.engine.methods.language import network
 
@@ -40,7 +40,7 @@ class Ending:
 def new(task: StdlibText, settings: Mapping[str, Any] | None = None, *, student: CausalLM | None = None, steps: int = 3) -> Gkd:
     """Built and sealed as the runner does it."""
     method = Gkd(
-        Surroundings(
+        RunContext(
             task=task,
             settings=gkd.Settings.model_validate({**SMALL, **(settings or {})}),
             student=student or network(1),
@@ -279,7 +279,7 @@ def test_pieces_of_a_batch_with_different_lengths_add_up_to_its_gradient(task, m
 
     before, total = weights(pieces.student), 0.0
     for start, stop in ((0, 4), (4, 6)):
-        pieces._around.micro.weight, pieces._around.micro.last = (stop - start) / 6, stop == 6
+        pieces._context.micro.weight, pieces._context.micro.last = (stop - start) / 6, stop == 6
         total += pieces.step(batch.rows(start, stop))["loss"].item() * (stop - start) / 6
 
     assert total == pytest.approx(loss, rel=1e-6)  # a row's share of the divisor is in single precision
@@ -324,7 +324,7 @@ def test_a_collapse_of_the_entropy_is_told_at_the_end(task):
     said: list[str] = []
     steady, fallen = (new(task, steps=20) for _ in range(2))
     for method, course in ((steady, torch.ones(20)), (fallen, torch.linspace(3, 0.1, 20))):
-        object.__setattr__(method._around, "log", said.append)
+        object.__setattr__(method._context, "log", said.append)
         method.entropies.copy_(course)
         method.tell()
 

@@ -11,7 +11,7 @@ from engine.errors import SpecError
 from engine.methods.lightning_opd.losses import advantages, clipped, drift, mean_of_rows, mean_of_tokens, surrogate
 from engine.methods.lightning_opd.method import LightningOPD, fingerprint
 from engine.models.language import CausalLM
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import weights
 from tests.engine.methods.language import gpt2, new_language_method, play, table
 

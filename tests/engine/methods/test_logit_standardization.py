@@ -12,7 +12,7 @@ from engine.losses.reversal import reversed_gradient
 from engine.methods.logit_standardization import losses
 from engine.methods.logit_standardization.card import card, check
 from engine.methods.logit_standardization.method import LearnedTemperature, reversal, warm_up
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
 
 TEACHER = "run:00000000-0000-4000-8000-000000000001"

@@ -10,11 +10,11 @@ from torch import Tensor
 from engine.errors import SpecError
 from engine.events import Evaluation, Log
 from engine.methods.meal_v2.card import card
+from engine.methods.meal_v2.charts import disputed, warnings
 from engine.methods.meal_v2.discriminator import discriminator, discriminator_accuracy, discriminator_loss, is_dead, judged
 from engine.methods.meal_v2.method import mean_logits
-from engine.methods.meal_v2.views import disputed, warnings
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import CLASSES, data, network, new_method, one_step, train, weights
 from tests.engine.tiny import Watcher, student_bytes
 
@@ -175,7 +175,7 @@ def test_a_tie_of_its_outputs_counts_as_wrong():
 def test_a_discriminator_with_a_dead_layer_is_drawn_again_before_the_first_step(layer: int):
     lines: list[str] = []
     method = new({"adversarial": "gan"}, **TEN)
-    object.__setattr__(method._around, "log", lines.append)
+    object.__setattr__(method._context, "log", lines.append)
     with torch.no_grad():
         for parameter in method.discriminator[layer].parameters():
             parameter.zero_()

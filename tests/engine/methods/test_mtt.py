@@ -9,18 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.datasets.flat import FlatNetwork, fresh_weights
-from engine.datasets.matching import full_gradient
+from engine.distilled_sets.flat import FlatNetwork, fresh_weights
+from engine.distilled_sets.matching import full_gradient
 from engine.errors import SpecError
-from engine.export import load_model
 from engine.metrics.cards import METRICS
 from engine.models.build import build
 from engine.models.synthetic_set import SyntheticSet
-from engine.runner import execute
+from engine.run.export import load_model
+from engine.run.runner import execute
 from engine.seeds import derived_seed
-from engine.spec import RunSpec
-from tests.engine.datasets.matcher import BLUEPRINT, digits, finished, new_matcher, walk
-from tests.engine.datasets.small import everything
+from engine.spec.run_spec import RunSpec
+from tests.engine.distilled_sets.matcher import BLUEPRINT, digits, finished, new_matcher, walk
+from tests.engine.distilled_sets.small import everything
 from tests.engine.tiny import Watcher, student_bytes
 
 CPU = torch.device("cpu")

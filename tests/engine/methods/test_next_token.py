@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import catalog
 from engine.errors import SpecError
 from engine.losses.labels import label_cross_entropy
-from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
+from engine.method import Batch, Length, Method, MicroBatch, Position, RunContext
 from engine.models.language import CausalLM
-from engine.spec import RunSpec
-from engine.state import seal
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.stdlib_text.card import card
 from engine.tasks.stdlib_text.task import StdlibText
 from tests.engine.methods.language import network
@@ -29,7 +29,7 @@ def task() -> StdlibText:
 def new(method_id: str, task: StdlibText, settings: Mapping[str, Any], teachers: tuple[CausalLM, ...] = ()) -> Method:
     method_class = catalog.load_method(method_id)
     method = method_class(
-        Surroundings(
+        RunContext(
             task=task,
             settings=method_class.card.settings.model_validate({"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", **settings}),
             student=network(1),

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from engine import catalog
 from engine.errors import SpecError
 from engine.events import Evaluation, Log, PhaseStarted
-from engine.loader import no_batch
-from engine.method import Length, MicroBatch, Position, Surroundings
+from engine.method import Length, MicroBatch, Position, RunContext
 from engine.methods.progressive_radiance.card import Settings
 from engine.methods.progressive_radiance.method import ProgressiveRadiance, albedo_guess, mixed_loss, photometric
 from engine.metrics.scenes import psnr, scale_to, ssim_map
 from engine.models.build import build
 from engine.models.scene import SurfelScene
-from engine.runner import execute
-from engine.spec import RunSpec
-from engine.state import seal
+from engine.run.loader import no_batch
+from engine.run.runner import execute
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.toy_scene.card import Options
 from engine.tasks.toy_scene.task import ToyScene
 from engine.tasks.toy_scene.truth import Truth
@@ -54,7 +54,7 @@ def new(task: ToyScene, student: SurfelScene | None = None, *, steps: int = 6, *
     """Built and sealed as the runner does it."""
     lines: list[str] = []
     method = ProgressiveRadiance(
-        Surroundings(
+        RunContext(
             task=task,
             settings=Settings(**settings),
             student=student or scene(),

@@ -7,7 +7,7 @@ from torch import Tensor
 from engine.errors import SpecError
 from engine.methods.ps_kd.bank import TargetBank
 from engine.methods.ps_kd.method import entropy_of, mixed_targets, prediction_share
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
 
 EXACT = {"bank_dtype": "float64", "weight_decay": 0.0, "nesterov": False, "learning_rate": 0.01}
@@ -209,7 +209,7 @@ def test_without_a_bank_diagnostics_ask_the_weights_of_now_and_not_those_of_the_
     found = method.diagnostics()
     method.finish()
 
-    tables = method._around.save_table.__self__
+    tables = method._context.save_table.__self__
     assert found.metrics["own_label_probability"] == pytest.approx(own.mean().item(), rel=1e-12)
     assert found.tables["likely_label_errors"]["cells"][0][-1] == pytest.approx(own.min().item(), rel=1e-12)
     assert torch.allclose(torch.tensor(tables["target_bank"]["rows"], dtype=torch.float64), now, atol=1e-14)

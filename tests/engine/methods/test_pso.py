@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from engine import catalog, rewards
+from engine import rewards
 from engine.errors import SpecError
-from engine.export import save_model
-from engine.method import Batch, Length, Method, MicroBatch, Position, Surroundings
+from engine.method import Batch, Length, Method, MicroBatch, Position, RunContext
 from engine.methods.pso import starting_generator
 from engine.methods.pso.losses import (
     ancestral,
@@ -33,9 +32,11 @@ from engine.methods.pso.sampling import trajectories
 from engine.methods.pso.signs import warnings_of
 from engine.models.denoisers import edm_mlp
 from engine.models.points import vp_mlp
-from engine.runner import execute
-from engine.spec import RunSpec
-from engine.state import seal
+from engine.run.export import save_model
+from engine.run.runner import execute
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.digits_images.card import Options as DigitsOptions
 from engine.tasks.digits_images.task import DigitsImages
 from engine.tasks.points_2d.card import Options
@@ -252,10 +253,10 @@ def new(
     levels: tuple[float, ...] = LEVELS,
     steps: int = 12,
 ) -> Method:
-    """Built and sealed as the runner does it. What it logs is in `method._around.log.__self__`."""
+    """Built and sealed as the runner does it. What it logs is in `method._context.log.__self__`."""
     method_class = catalog.load_method("pso")
     method = method_class(
-        Surroundings(
+        RunContext(
             task=task or points(),
             settings=method_class.card.settings.model_validate({"batch_size": 6, "reward": "near:-0.6,0.6", **(settings or {})}),
             student=(student or generator(levels)).train(),

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.events import Checkpoint, Event, Metrics, Outcome
-from engine.export import load_model
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 
 TEACHERS = ("run:00000000-0000-4000-8000-000000000001", "run:00000000-0000-4000-8000-000000000002")
 ROWS, BATCH, EPOCHS = 72, 32, 3  # three batches an epoch, the last of eight rows: nine steps

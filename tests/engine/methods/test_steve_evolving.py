@@ -33,8 +33,8 @@ from engine.methods.steve_evolving.experience import (
 from engine.methods.steve_evolving.pictures import halves, moving_mean, online_metrics, share, warnings
 from engine.models.build import build
 from engine.models.knowledge import KnowledgeBase, Records
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 from engine.worlds.crafting import State, predicates, recognize
 from engine.worlds.planner import Situation
 

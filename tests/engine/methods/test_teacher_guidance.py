@@ -9,15 +9,15 @@ from torch import Tensor
 
 from engine.errors import SpecError
 from engine.events import Evaluation, Log
-from engine.export import load_model
 from engine.methods.teacher_guidance import toy
 from engine.methods.teacher_guidance.chain import GRID, Ridge, best_alpha, diagonal, grid_errors, mixed, next_diagonal, squared_error
 from engine.methods.teacher_guidance.generations import check_renewable, generation_loss, penalty, renew
 from engine.methods.teacher_guidance.method import median_gamma
 from engine.models.build import build
 from engine.models.kernel import KernelRidge, rbf
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import network, new_method, one_step, weights
 from tests.engine.tiny import Watcher, student_bytes
 

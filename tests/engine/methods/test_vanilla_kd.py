@@ -11,7 +11,7 @@ from engine.losses.divergences import entropy, softened_log_probs
 from engine.method import Batch
 from engine.methods.vanilla_kd.card import card
 from engine.methods.vanilla_kd.method import distillation_loss
-from engine.spec import RunSpec
+from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import data, network, new_method, one_step, train, weights
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jeffreys", "js", "soft_ce", "mse_logits", "mse_probs"]

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.llama.modeling_llama import LlamaAttention, repeat_kv
 
-from engine import catalog
 from engine.errors import SpecError
 from engine.events import Artifact, Evaluation, Log
-from engine.export import load_model
-from engine.method import Batch, Length, MicroBatch, Position, Surroundings
+from engine.method import Batch, Length, MicroBatch, Position, RunContext
 from engine.methods.x_ecomla.conversion import (
     Plan,
     Ranks,
@@ -37,9 +35,11 @@ from engine.models.build import build
 from engine.models.configs import LatentSizes
 from engine.models.language import CausalLM
 from engine.models.latent_attention import LatentAttention, latent_layers
-from engine.runner import execute
-from engine.spec import RunSpec
-from engine.state import seal
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.run.state import seal
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.language import LanguageTask
 from engine.tasks.vocabulary import Characters, Vocabulary
 from tests.engine.tiny import Watcher
@@ -439,7 +439,7 @@ class Bench:
         tables: dict[str, Any] = {}
         lines: list[str] = []
         method = XEcoMLA(
-            Surroundings(
+            RunContext(
                 task=Sentences(Sentences.card.options(evaluation_prompts=8, prompt_tokens=3, completion_tokens=4), torch.device("cpu")),
                 settings=XEcoMLA.card.settings.model_validate({**options, **(settings or {})}),
                 student=source(1).float().train(),

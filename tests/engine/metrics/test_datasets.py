@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.metrics.datasets import mean_and_spread, size_report
+from engine.metrics.distilled_sets import mean_and_spread, size_report
 
 
 def test_the_spread_has_the_divisor_n():

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from engine.errors import ModelError, SpecError
 from engine.events import Evaluation
-from engine.evidence import ONLY_AT_THE_END
+from engine.evidence.experiment import ONLY_AT_THE_END
 from engine.metrics import inception
 from engine.metrics.inception import BlockA, BlockC, BlockE, Inception
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
 from engine.tasks.digits_images.card import Options
 from engine.tasks.digits_images.task import DigitsImages
 from engine.tasks.fixed_classifier import Classifier

@@ -2,9 +2,9 @@
 
 import torch
 
-from engine.export import load_model, save_model
 from engine.models.build import build
 from engine.rollout.generate import Sampling, generate
+from engine.run.export import load_model, save_model
 
 
 def test_it_begins_with_all_tokens_equally_probable_and_looks_at_the_last_one_alone():

@@ -7,10 +7,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.errors import ModelError
-from engine.export import load_model, save_model
 from engine.models.build import build
 from engine.models.decoding import positions_of
 from engine.models.language import CausalLM, open_pretrained
+from engine.run.export import load_model, save_model
 
 GPT2 = {"vocabulary": 11, "width": 16, "layers": 2, "heads": 2, "positions": 32}
 LLAMA = {**GPT2, "mlp_width": 24, "kv_heads": 1}

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.export import load_model, save_model
 from engine.models.build import build
 from engine.models.synthetic_set import set_blueprint, synthetic_set
+from engine.run.export import load_model, save_model
 
 NETWORK = {"architecture": "convnet", "builder": "convnet", "config": {"channels": 1, "width": 4, "depth": 2, "grid": 2, "classes": 10}}
 CONFIG = {

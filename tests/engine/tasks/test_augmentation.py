@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from engine import catalog
 from engine.errors import SpecError
-from engine.loader import Loader
 from engine.method import Phase, Position
-from engine.spec import RunSpec
+from engine.run.loader import Loader
+from engine.run.process_group import ProcessGroup
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.augmentation import jittered
-from engine.team import Team
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -29,7 +29,7 @@ def batch_of(task, step: int, *, data: str = "train", seed: int = 0) -> torch.Te
         batch_size=64,
         seed=seed,
         device=torch.device("cpu"),
-        team=Team(),
+        team=ProcessGroup(),
         augment=task.augmentation(),
     )
     return loader.batch(Position(phase_step=step)).inputs

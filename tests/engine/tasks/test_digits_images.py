@@ -10,10 +10,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engine import catalog
 from engine.events import Evaluation
 from engine.metrics.cards import METRICS
 from engine.models.denoisers import EdmMlp
+from engine.spec import catalog
 from engine.tasks.digit_pictures import grid
 from engine.tasks.digits_images import extractor, protocol
 from engine.tasks.digits_images.task import DigitsImages

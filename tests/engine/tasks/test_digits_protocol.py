@@ -4,9 +4,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engine import catalog
 from engine.errors import SpecError
-from engine.spec import RunSpec
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.digits.card import Options
 from engine.tasks.task import Task
 

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from engine import catalog
 from engine.errors import DataError, SpecError
 from engine.metrics.cards import METRICS
 from engine.models.language import CausalLM
 from engine.rollout.record import completion_mask_of
+from engine.spec import catalog
 from engine.tasks.stdlib_text.card import card
 from engine.tasks.stdlib_text.task import StdlibText
 from engine.tasks.stdlib_text.text import PARTS, TEXT

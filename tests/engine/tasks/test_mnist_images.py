@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import catalog
 from engine.metrics.cards import METRICS
+from engine.spec import catalog
 from engine.tasks.fixed_classifier import extractor_of
 from engine.tasks.mnist_images import extractor
 from engine.tasks.mnist_images.card import SIGMA_DATA

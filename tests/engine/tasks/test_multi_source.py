@@ -4,12 +4,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engine import catalog
 from engine.errors import SpecError
 from engine.events import Evaluation
-from engine.export import load_model
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.multi_source.card import HIGH, POOL
 from tests.engine.tiny import Watcher
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import catalog
 from engine.errors import SpecError
 from engine.models.build import build
 from engine.models.points import VpMlp, time_of, vp_mlp
-from engine.spec import RunSpec
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.points_2d.card import Options, card
 from engine.tasks.points_2d.data import eight_gaussians, two_moons
 from engine.tasks.points_2d.task import Points2D

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from engine import catalog
 from engine.errors import DataError, SpecError
 from engine.events import Evaluation
-from engine.export import load_model
 from engine.models import encoders
-from engine.runner import execute
-from engine.spec import RunSpec
+from engine.run.export import load_model
+from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.stdlib_topics import text
 from engine.tasks.stdlib_topics.card import LENGTH, WORDS, card
 from engine.tasks.stdlib_topics.task import StdlibTopics

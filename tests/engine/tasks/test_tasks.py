@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from engine import catalog
 from engine.errors import DataError, SpecError
 from engine.metrics.cards import METRICS
-from engine.spec import RunSpec
+from engine.spec import catalog
+from engine.spec.run_spec import RunSpec
 from engine.tasks.digits.card import Options
 from engine.tasks.mnist.task import data_file
 from engine.tasks.task import Task

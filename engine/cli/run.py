@@ -1,0 +1,131 @@
+"""`python -m engine run`: one run on this machine, with a progress bar."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from engine.cli.main import FAILED, INTERRUPTED, SUCCEEDED, Refused
+from engine.events import Artifact, Evaluation, Event, Log, Outcome, PhaseStarted, Progress
+from engine.run import checkpoint
+from engine.run.process_group import joined_process_group
+from engine.run.runner import execute
+from engine.spec.run_spec import RunSpec
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes the run and returns the exit code. Raises SpecError and Refused for what the user got wrong."""
+    spec = RunSpec.parse(_text_of(options.spec))
+    models = dict(_model(argument) for argument in options.model)
+    workdir = options.workdir or Path("runs") / f"{spec.method}-{spec.task}-{spec.seed}"
+    resume = _resume_from(workdir, wanted=options.resume)
+    console = Console(stderr=True, quiet=options.quiet)
+    stop = threading.Event()
+    with joined_process_group(), _display(console) as display, _interrupts(stop, console):
+        outcome = execute(spec, display.show, workdir, models=models, resume=resume, stop=stop.is_set)
+    return _report(outcome, workdir)
+
+
+def _text_of(argument: str) -> str:
+    if argument == "-":
+        return sys.stdin.read()
+    try:
+        return Path(argument).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise Refused(f"the spec {argument} can't be read: {reason}.") from None
+
+
+def _model(argument: str) -> tuple[str, Path]:
+    ref, equals, folder = argument.partition("=")
+    if not equals or not ref.startswith("run:") or not folder:
+        raise Refused(f"--model takes run:<uuid>=FOLDER; got {argument!r:.120}.")
+    return ref, Path(folder)
+
+
+def _resume_from(workdir: Path, *, wanted: bool) -> Path | None:
+    newest = checkpoint.newest(workdir)
+    if wanted and newest is None:
+        raise Refused(f"there is no checkpoint in {workdir} to go on from; leave --resume out to start the run.")
+    if newest is not None and not wanted:
+        raise Refused(f"{workdir} holds a run already; go on with --resume, or choose another folder with --workdir.")
+    return newest
+
+
+def _report(outcome: Outcome, workdir: Path) -> int:
+    match outcome.status:
+        case "succeeded":
+            print(f"{outcome.reason} The student is in {workdir / 'student'}.")
+            return SUCCEEDED
+        case "stopped":
+            print(f"{outcome.reason} Go on with --resume --workdir {workdir}.")
+            return INTERRUPTED
+        case "failed":
+            print(f"error: {outcome.reason}", file=sys.stderr)
+            return FAILED
+
+
+@contextmanager
+def _interrupts(stop: threading.Event, console: Console) -> Iterator[None]:
+    """The first Ctrl-C asks the run to stop after its step, the second ends the process as usual."""
+
+    def ask(signal_number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("Stopping after this step, with a checkpoint …")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _display(console: Console) -> "Iterator[_Display]":
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bar(*columns, console=console) as bar:
+        yield _Display(bar, console)
+
+
+class _Display:
+    """Turns events into a bar and lines."""
+
+    def __init__(self, bar: Bar, console: Console) -> None:
+        self._bar, self._console = bar, console
+        self._task = bar.add_task("starting", total=None, note="")
+
+    def show(self, event: Event) -> None:
+        match event:
+            case PhaseStarted():
+                self._bar.update(self._task, description=event.name)
+            case Progress():
+                self._bar.update(self._task, completed=event.step, total=event.total, description=event.phase)
+            case Evaluation() if event.final:
+                self._console.print(f"{event.subject} on {event.split}: {_numbers(event)}")
+            case Evaluation():
+                self._bar.update(self._task, note=_numbers(event))
+            case Artifact(kind="table"):
+                self._console.print(f"wrote {event.path}")
+            case Log(level="error"):
+                self._console.print(event.text, markup=False, highlight=False, style="dim")
+            case Log():
+                self._console.print(event.text, markup=False)
+
+
+def _numbers(event: Evaluation) -> str:
+    shown = [(name, event.metrics.get(name)) for name in ("accuracy", "nll", "ece", "agreement")]
+    return ", ".join(f"{name} {value:.4f}" for name, value in shown if value is not None)

@@ -1,0 +1,60 @@
+"""The REST API, by the object it acts on."""
+
+from collections.abc import Callable
+
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_replace, csp_update
+from django.http.response import HttpResponseBase
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from webapp.accounts import api as accounts
+from webapp.api.nowhere import Nowhere
+from webapp.catalog import api as catalog
+from webapp.comparing import api as compare
+from webapp.runs.api import record, runs
+
+run_urls = [
+    path("", runs.OneRun.as_view(), name="run"),
+    path("stop/", runs.StopRun.as_view(), name="stop"),
+    path("resume/", runs.ResumeRun.as_view(), name="resume"),
+    path("retry/", runs.RetryRun.as_view(), name="retry"),
+    path("clone/", runs.CloneRun.as_view(), name="clone"),
+    path("restore/", runs.RestoreRun.as_view(), name="restore"),
+    path("metrics/", record.Metrics.as_view(), name="metrics"),
+    path("evaluations/", record.Evaluations.as_view(), name="evaluations"),
+    path("artifacts/", record.Artifacts.as_view(), name="artifacts"),
+    path("logs/", record.Log.as_view(), name="logs"),
+    path("attempts/", record.Attempts.as_view(), name="attempts"),
+    path("history/", record.StateHistory.as_view(), name="history"),
+]
+
+app_name = "api"
+
+
+def _with_own_styles(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Swagger's own page has styles of its own in it, also in attributes."""
+    allowed: Callable[..., HttpResponseBase] = csp_update({"style-src": [UNSAFE_INLINE]})(
+        csp_replace({"style-src-attr": [UNSAFE_INLINE]})(view)
+    )
+    return allowed
+
+
+urlpatterns = [
+    path("me/", accounts.Me.as_view(), name="me"),
+    path("tokens/", accounts.Tokens.as_view(), name="tokens"),
+    path("tokens/<int:token_id>/", accounts.OneToken.as_view(), name="token"),
+    path("projects/", accounts.Projects.as_view(), name="projects"),
+    path("projects/<slug:slug>/runs/", runs.Runs.as_view(), name="runs"),
+    path("runs/<uuid:run_id>/", include(run_urls)),
+    path("artifacts/<uuid:artifact_id>/download/", record.Download.as_view(), name="download"),
+    path("compare/", compare.Compare.as_view(), name="compare"),
+    path("compare/curves/", compare.Overlay.as_view(), name="compare-curves"),
+    path("methods/", catalog.Methods.as_view(), name="methods"),
+    path("methods/<slug:method_id>/", catalog.OneMethod.as_view(), name="method"),
+    path("tasks/", catalog.Tasks.as_view(), name="tasks"),
+    path("models/", catalog.Models.as_view(), name="models"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", _with_own_styles(SpectacularSwaggerSplitView.as_view(url_name="api:schema")), name="docs"),
+    re_path("", Nowhere.as_view()),
+]

@@ -1,0 +1,170 @@
+"""The comparison over REST: the table, and the curves to draw over each other."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from engine.errors import SpecError
+from webapp.api.pagination import whole_number
+from webapp.api.parameters import flag
+from webapp.api.responses import reading
+from webapp.comparing.comparison import Column, Comparison, MetricRow, comparison
+from webapp.runs import queries
+from webapp.runs.api.record import curve_json, names_among
+from webapp.runs.api.serializers import CurveSerializer, NumberOrNull
+from webapp.runs.history import curves
+
+COMPARE = ["compare"]
+RUNS = OpenApiParameter(
+    "runs",
+    required=True,
+    description=f"{queries.LEAST_COMPARED} to {queries.MOST_COMPARED} ids of runs of one project, with commas between them.",
+)
+DEFAULT_POINTS = 300
+MAX_POINTS = 2000
+
+
+class ColumnSerializer(serializers.Serializer[Any]):
+    """Runs that differ in nothing but their seeds, or one run."""
+
+    label = serializers.CharField()  # type: ignore[assignment]
+    runs = serializers.ListField(child=serializers.UUIDField())
+    seeds = serializers.ListField(child=serializers.IntegerField())
+    is_baseline = serializers.BooleanField()
+    reliability = serializers.ListField(child=serializers.DictField(), help_text="A table for each run that has one.")
+
+
+class CellSerializer(serializers.Serializer[Any]):
+    """A metric of a column. `std` is the sample standard deviation (n − 1); `is_better` is null where the intervals overlap."""
+
+    mean = NumberOrNull()
+    std = NumberOrNull()
+    n = serializers.IntegerField()
+    delta = NumberOrNull()
+    is_better = serializers.BooleanField(allow_null=True)
+    is_best = serializers.BooleanField()
+    interval = serializers.ListField(
+        child=serializers.FloatField(), allow_null=True, help_text="Low and high end of a single run's 95 % bootstrap interval."
+    )
+
+
+class MetricRowSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField()
+    better = serializers.ChoiceField(choices=["higher", "lower"], allow_null=True)
+    unit = serializers.CharField()
+    cells = CellSerializer(many=True)
+
+
+class ConfigRowSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    values = serializers.ListField()
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """`cells` and `values` are in the order of `columns`. `config` holds only what differs."""
+
+    project = serializers.CharField()
+    columns = ColumnSerializer(many=True)
+    rows = MetricRowSerializer(many=True)
+    config = ConfigRowSerializer(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class OverlaySerializer(serializers.Serializer[Any]):
+    """Curves by run and by name."""
+
+    runs = serializers.DictField(child=serializers.DictField(child=CurveSerializer()))
+
+
+class Compare(APIView):
+    @extend_schema(
+        tags=COMPARE,
+        operation_id="compare",
+        parameters=[
+            RUNS,
+            OpenApiParameter("baseline", OpenApiTypes.UUID, description="The run whose column the others are measured against."),
+            OpenApiParameter(
+                "grouped",
+                OpenApiTypes.BOOL,
+                description="false: one column a run. Otherwise runs that differ only in their seeds share one.",
+            ),
+        ],
+        responses=reading(ComparisonSerializer),
+    )
+    def get(self, request: Request) -> Response:
+        """The runs beside each other: metrics with mean, deviation and difference to the baseline, what differs in their specs, and warnings."""
+        baseline = request.query_params.get("baseline", "")
+        grouped = flag(request.query_params, "grouped", True)
+        pinned = next(iter(_ids(baseline, "baseline")), None)
+        return Response(_json(comparison(request.user, _ids(request.query_params.get("runs", ""), "runs"), pinned, grouped=grouped)))
+
+
+class Overlay(APIView):
+    @extend_schema(
+        tags=COMPARE,
+        operation_id="compare_curves",
+        parameters=[
+            RUNS,
+            OpenApiParameter("series", description="Names with commas between them; all when left out."),
+            OpenApiParameter(
+                "points",
+                OpenApiTypes.INT,
+                description=f"At most so many of each curve, {curves.LEAST_POINTS} to {MAX_POINTS}; {DEFAULT_POINTS} when left out.",
+            ),
+        ],
+        responses=reading(OverlaySerializer),
+    )
+    def get(self, request: Request) -> Response:
+        """The curves of the runs, thinned out for drawing over each other."""
+        run_ids = queries.comparable(request.user, _ids(request.query_params.get("runs", ""), "runs"))
+        points = whole_number(request, "points", DEFAULT_POINTS, least=curves.LEAST_POINTS, most=MAX_POINTS)
+        assert points is not None
+        found = curves.overlay(run_ids, series=names_among(request, "series"), points=points)
+        return Response(
+            {"runs": {str(run_id): {name: curve_json(curve) for name, curve in series.items()} for run_id, series in found.items()}}
+        )
+
+
+def _ids(text: str, field: str) -> list[UUID]:
+    try:
+        return [UUID(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise SpecError.at(field, f"must be ids of runs (UUIDs) with commas between them; got {text!r:.80}.") from None
+
+
+def _json(found: Comparison) -> dict[str, Any]:
+    return {
+        "project": found.project.slug,
+        "columns": [_column_json(column) for column in found.columns],
+        "rows": [_row_json(row) for row in found.rows],
+        "config": [{"path": row.path, "values": list(row.values)} for row in found.config],
+        "warnings": list(found.warnings),
+    }
+
+
+def _column_json(column: Column) -> dict[str, Any]:
+    return {
+        "label": column.label,
+        "runs": column.run_ids,
+        "seeds": column.seeds,
+        "is_baseline": column.is_baseline,
+        "reliability": list(column.reliability),
+    }
+
+
+def _row_json(row: MetricRow) -> dict[str, Any]:
+    card = row.card
+    return {
+        "id": card.id,
+        "title": card.title,
+        "better": card.better,
+        "unit": card.unit,
+        "cells": CellSerializer(row.cells, many=True).data,
+    }

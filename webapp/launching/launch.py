@@ -1,0 +1,285 @@
+"""Launching: from what a person sent, by form or by API, to runs in the queue."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from pydantic import Field, StringConstraints
+
+from engine.errors import Problem, SpecError
+from engine.spec import catalog
+from engine.spec.cards import Needs, StrictModel, TrainingSettings
+from engine.spec.run_spec import ModelRef, RunSpec, problems_of
+from webapp.accounts import audit
+from webapp.accounts.models import Project, Role, User
+from webapp.accounts.permissions import project_for
+from webapp.api.body import unstorable
+from webapp.catalog.models import Method, ModelRecord, Task
+from webapp.runs import lifecycle
+from webapp.runs.models import IdempotencyKey, Run, State
+
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=r"^[^,\x00-\x1f]+$")]
+KEY_LENGTH = 200
+NO_TEACHER = "supervised"
+
+
+class LaunchOptions(StrictModel):
+    """What a launch says beside the spec. None of it changes a run's weights."""
+
+    name: str = Field("", max_length=200, description="Name of the run; made from method, student and seed when empty.")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by.")
+    notes: str = Field("", max_length=20_000, description="What the run is for, as plain text.")
+    seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
+    with_baseline: bool = Field(False, description="Also train the same student without a teacher, on the same task, seed and budget.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+
+
+class LaunchBody(RunSpec, LaunchOptions):
+    """A run's spec, and how to launch it."""
+
+
+class KeyReused(Exception):
+    """An idempotency key came again with another body."""
+
+
+def launch(project: Project, user: User, body: Any, idempotency_key: str | None = None) -> list[Run]:
+    """The queued runs that the body asks for: one a seed, followed by their baselines when it asks for those.
+
+    `body` is a RunSpec's JSON with the fields of LaunchOptions beside it. With an idempotency key the same body gives the same runs however
+    often it comes, also at the same moment. Raises SpecError with every refused field, KeyReused, PermissionDenied for a viewer.
+    """
+    return launch_or_repeat(project, user, body, idempotency_key)[0]
+
+
+@transaction.atomic
+def launch_or_repeat(project: Project, user: User, body: Any, idempotency_key: str | None) -> tuple[list[Run], bool]:
+    """As `launch`, and whether the runs are new."""
+    project = project_for(user, project.slug, at_least=Role.OPERATOR)
+    if idempotency_key is None:
+        return _launch(project, user, body), True
+
+    key = _checked_key(idempotency_key)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    # A second request with the key waits here, at the unique index, until the first one has committed or rolled back.
+    record, is_new = IdempotencyKey.objects.get_or_create(project=project, user=user, key=key, defaults={"body_sha256": digest})
+    if is_new:
+        runs = _launch(project, user, body)
+        IdempotencyKey.objects.filter(pk=record.pk).update(run_ids=[run.pk for run in runs])
+        return runs, True
+    if record.body_sha256 != digest:
+        raise KeyReused(f"The idempotency key {key!r:.80} was used with another body; send a new key, or the same body.")
+    return _fresh(record.run_ids), False
+
+
+@transaction.atomic
+def clone(run: Run, user: User, changes: Any = None) -> Run:
+    """A new queued run with the spec, tags and notes of `run`, and what `changes` replaces: top-level fields of a launch's body.
+
+    Inside `settings` and `task_options` only the named fields are replaced, unless the method or the task changes. Raises SpecError, PermissionDenied.
+    """
+    project = project_for(user, run.project.slug, at_least=Role.OPERATOR)
+    if not isinstance(changes, Mapping | None):
+        raise SpecError.at("", "the body must be a JSON object with the fields to change.")
+    options, spec = _parsed(project, _changed(body_of(run), changes or {}))
+    if options.seeds != 1 or options.with_baseline:
+        raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")
+    (number,) = take_numbers(project)
+    clone = _create(project, user, spec, options, name=options.name or default_name(spec), number=number)
+    Run.objects.filter(pk=clone.pk).update(cloned_from=run)
+    _submit(clone, user, "cloned", origin=str(run.pk))
+    return _fresh([clone.pk])[0]
+
+
+def body_of(run: Run) -> dict[str, Any]:
+    """The body that would launch the run again, under a default name: what the launch form is filled with."""
+    return {**run.spec, "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
+
+
+def take_numbers(project: Project, count: int = 1) -> range:
+    """The project's next `count` numbers of runs. Launches at the same moment wait here for one another, until the first has committed.
+
+    Only inside a transaction: one that is rolled back gives its numbers back.
+    """
+    Project.objects.filter(pk=project.pk).update(last_run_number=F("last_run_number") + count)
+    last = Project.objects.values_list("last_run_number", flat=True).get(pk=project.pk)
+    return range(last - count + 1, last + 1)
+
+
+def default_name(spec: RunSpec) -> str:
+    """`vanilla-kd mlp-16 seed 0`."""
+    return f"{spec.method} {spec.student} seed {spec.seed}"[:200]
+
+
+def _launch(project: Project, user: User, body: Any) -> list[Run]:
+    options, spec = _parsed(project, body)
+    baseline_spec = _baseline_of(spec) if options.with_baseline else None
+    seeds = range(spec.seed, spec.seed + options.seeds)
+    numbers = iter(take_numbers(project, len(seeds) * (1 if baseline_spec is None else 2)))
+
+    def create(one: RunSpec, seed: int, name: str) -> Run:
+        return _create(project, user, one.model_copy(update={"seed": seed}), options, name=name, number=next(numbers))
+
+    runs = [create(spec, seed, _name(spec, seed, options)) for seed in seeds]
+    baselines = []
+    if baseline_spec is not None:
+        for run, seed in zip(runs, seeds, strict=True):
+            name = f"{_name(baseline_spec, seed, options)[:188]}{' · baseline' if options.name else ''}"
+            run.baseline = create(baseline_spec, seed, name)
+            run.save(update_fields=["baseline"])
+            baselines.append(run.baseline)
+    for run in [*runs, *baselines]:
+        _submit(run, user, "launched")
+    return _fresh([run.pk for run in [*runs, *baselines]])
+
+
+def _fresh(run_ids: Sequence[UUID]) -> list[Run]:
+    """The runs as they are in the database, in this order; those that are gone for good are left out."""
+    by_id = Run.objects.select_related("project", "method", "task", "created_by", "baseline").in_bulk(run_ids)
+    return [by_id[run_id] for run_id in run_ids if run_id in by_id]
+
+
+def _changed(body: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with `changes` over it. A method's settings and a task's options go when the method or the task does."""
+    merged = {**body, **changes}
+    for field, chooser in (("settings", "method"), ("task_options", "task")):
+        new = changes.get(field, {})
+        if isinstance(new, Mapping):
+            kept = body[field] if merged[chooser] == body[chooser] else {}
+            merged[field] = {**kept, **new}
+    return merged
+
+
+def _parsed(project: Project, body: Any) -> tuple[LaunchOptions, RunSpec]:
+    """Options and a complete spec whose models exist. Raises SpecError with what is wrong in either."""
+    if not isinstance(body, Mapping):
+        raise SpecError.at("", "the body must be a JSON object with at least method and task.")
+    if problems := unstorable(body):
+        raise SpecError(problems)
+    given = {name: body[name] for name in LaunchOptions.model_fields if name in body}
+    problems = problems_of(LaunchOptions, given)
+    spec: RunSpec | None = None
+    try:
+        spec = RunSpec.parse({name: value for name, value in body.items() if name not in LaunchOptions.model_fields})
+    except SpecError as error:
+        problems += error.problems
+    if spec is not None:
+        problems += _catalog_problems(spec)
+        problems += _model_problems(project, spec)
+    if problems or spec is None:
+        raise SpecError(problems)
+    options = LaunchOptions.model_validate(given)
+    if spec.seed + options.seeds > 2**63:
+        raise SpecError.at("seeds", f"{options.seeds} seeds from {spec.seed} on pass the largest seed, 2⁶³ − 1; start lower.")
+    return options, spec
+
+
+def _catalog_problems(spec: RunSpec) -> list[Problem]:
+    """Methods and tasks that this code knows but the database doesn't: the catalog was not synchronized after an upgrade."""
+    problems = []
+    if not Method.objects.filter(pk=spec.method, available=True).exists():
+        problems.append(Problem("method", f"{spec.method} is not in the catalog here; an administrator runs manage.py sync_catalog."))
+    if not Task.objects.filter(pk=spec.task, available=True).exists():
+        problems.append(Problem("task", f"{spec.task} is not in the catalog here; an administrator runs manage.py sync_catalog."))
+    return problems
+
+
+def _model_problems(project: Project, spec: RunSpec) -> list[Problem]:
+    """Every `run:<id>` must be a succeeded run of this project, with a student that fits the task."""
+    refs = {f"teachers.{index}": ref for index, ref in enumerate(spec.teachers)}
+    if spec.student is not None:
+        refs["student"] = spec.student
+    named = {field: ref for field, ref in refs.items() if ref.source == "run"}
+    if not named:
+        return []
+    found = Run.objects.filter(project=project, deleted_at=None).select_related("model").in_bulk([UUID(ref.name) for ref in named.values()])
+    problems = []
+    for field, ref in named.items():
+        needs = spec.card.student if field == "student" else spec.card.teachers
+        assert needs is not None, "a parsed spec has teachers only where its method takes them"
+        if sentence := _misfit(found.get(UUID(ref.name)), ref, spec, needs):
+            problems.append(Problem(field, sentence))
+    return problems
+
+
+def _misfit(run: Run | None, ref: ModelRef, spec: RunSpec, needs: Needs) -> str | None:
+    """Why a run's student can't be used, as a sentence; None when it can."""
+    if run is None:
+        return f"{ref} is not a run of this project; copy the id from the page of a finished run."
+    if run.state != State.SUCCEEDED:
+        return f"{ref} is {run.state}; only the student of a succeeded run can be used."
+    model: ModelRecord | None = getattr(run, "model", None)
+    if model is None:
+        return f"{ref} left no model; choose another run."
+    if run.task_id != spec.task and not needs.foreign:
+        return f"{ref} was trained on the task {run.task_id}, this run is on {spec.task}; choose a model of {spec.task}."
+    if model.kind not in needs.kinds:
+        return f"{ref} is a {model.kind}; {spec.method} takes a {' or '.join(needs.kinds)}."
+    if model.meta.get("input_shape") != list(spec.task_card.input_shape):
+        return f"{ref} reads examples of another shape than those of {spec.task}; choose another model."
+    classes = model.meta.get("classes")
+    if classes != spec.task_card.classes and not needs.foreign:
+        return f"{ref} tells {classes} classes apart, the task {spec.task} has {spec.task_card.classes}; choose a model with as many."
+    return None
+
+
+def _baseline_of(spec: RunSpec) -> RunSpec:
+    """What the run has to beat: `supervised`, with the same task, student, seed, budget and training settings, and no teacher."""
+    card = catalog.methods()[NO_TEACHER]
+    if spec.method == card.id:
+        raise SpecError.at("with_baseline", f"{spec.method} is itself a baseline; leave with_baseline out.")
+    shared = TrainingSettings.model_fields.keys() & card.settings.model_fields.keys()
+    return RunSpec.parse(
+        spec.model_dump(mode="json")
+        | {
+            "method": card.id,
+            "method_version": 0,
+            "settings": {name: value for name, value in spec.settings.items() if name in shared},
+            "teachers": [],
+        }
+    )
+
+
+def _name(spec: RunSpec, seed: int, options: LaunchOptions) -> str:
+    if not options.name.strip():
+        return default_name(spec.model_copy(update={"seed": seed}))
+    return options.name if options.seeds == 1 else f"{options.name[:170]} · seed {seed}"
+
+
+def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions, *, name: str, number: int) -> Run:
+    run = Run.objects.create(
+        project=project,
+        number=number,
+        name=name,
+        notes=options.notes,
+        tags=list(dict.fromkeys(options.tags)),
+        created_by=user,
+        method_id=spec.method,
+        task_id=spec.task,
+        spec=spec.model_dump(mode="json"),
+        config_hash=spec.config_hash(),
+        seed=spec.seed,
+        priority=options.priority,
+        device_kind="any" if spec.device == "auto" else spec.device,
+        device_count=spec.devices,
+        total_steps=spec.total_steps,
+    )
+    teachers = [UUID(teacher.name) for teacher in spec.teachers if teacher.source == "run"]
+    if teachers:
+        run.teachers.add(*ModelRecord.objects.filter(project=project, run__in=teachers))
+    return run
+
+
+def _submit(run: Run, user: User, verb: str, **detail: Any) -> None:
+    lifecycle.submit(run, who=user)
+    audit.record(user, run.project, verb, f"run {run.pk}", name=run.name, **detail)
+
+
+def _checked_key(key: str) -> str:
+    key = key.strip()
+    if not 1 <= len(key) <= KEY_LENGTH or not key.isprintable():
+        raise SpecError.at("Idempotency-Key", f"must be 1 to {KEY_LENGTH} printable characters; got {len(key)}.")
+    return key

@@ -1,0 +1,139 @@
+"""Runs over REST: list, launch, look, and everything that people do to them."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from webapp.accounts.models import Role, User
+from webapp.accounts.permissions import person, project_for
+from webapp.api.pagination import envelope, whole_number
+from webapp.api.responses import reading, writing
+from webapp.api.throttling import LaunchRate
+from webapp.launching.launch import LaunchBody, launch_or_repeat
+from webapp.runs import actions
+from webapp.runs.api.serializers import LaunchedSerializer, RunDetailSerializer, RunSerializer, RunsPageSerializer, detail_of
+from webapp.runs.models import Run
+from webapp.runs.queries import COLUMNS, MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, run_for, runs_page
+from webapp.runs.table.filters import RunFilter
+
+RUNS = ["runs"]
+FILTERS = [
+    OpenApiParameter(name, OpenApiTypes.STR, description=filter_.extra.get("help_text", ""))
+    for name, filter_ in RunFilter.base_filters.items()
+]
+PAGING = [
+    OpenApiParameter("page", OpenApiTypes.INT, description="From 1."),
+    OpenApiParameter("page_size", OpenApiTypes.INT, description=f"From 1 to {MAX_PAGE_SIZE}; {PAGE_SIZE} when left out."),
+]
+SORT = OpenApiParameter(
+    "sort",
+    description=f"{', '.join(COLUMNS)}, or the name of a headline metric; with a minus, largest first. Runs without a value come last.",
+)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    location=OpenApiParameter.HEADER,
+    description="Any text of yours. The same key with the same body gives the same runs, however often it comes.",
+)
+
+
+class Runs(APIView):
+    """The runs of a project."""
+
+    throttle_classes = [LaunchRate]
+
+    @extend_schema(tags=RUNS, operation_id="runs_list", parameters=[*FILTERS, SORT, *PAGING], responses=reading(RunsPageSerializer))
+    def get(self, request: Request, slug: str) -> Response:
+        """The project's runs: filtered, sorted, in pages."""
+        project = project_for(request.user, slug)
+        page = whole_number(request, "page", 1, least=1, most=MAX_PAGE)
+        size = whole_number(request, "page_size", PAGE_SIZE, least=1, most=MAX_PAGE_SIZE)
+        assert page is not None and size is not None
+        found = runs_page(project, request.query_params, request.query_params.get("sort") or "-created", page, size)
+        return Response(envelope(request, [RunSerializer(row).data for row in found.rows], total=found.total, page=page, size=size))
+
+    @extend_schema(
+        tags=RUNS,
+        operation_id="runs_launch",
+        parameters=[KEY],
+        request=LaunchBody,
+        responses={**writing(LaunchedSerializer, code=201), 200: LaunchedSerializer},
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        """Launches a run for each seed, and their baselines when asked for. Answers 200 when the idempotency key has been here with this body."""
+        project = project_for(request.user, slug, Role.OPERATOR)
+        runs, are_new = launch_or_repeat(project, person(request), request.data, request.headers.get("Idempotency-Key"))
+        code = status.HTTP_201_CREATED if are_new else status.HTTP_200_OK
+        return Response({"runs": [detail_of(run, is_new=are_new) for run in runs]}, status=code)
+
+
+class OneRun(APIView):
+    """One run."""
+
+    @extend_schema(tags=RUNS, operation_id="runs_get", responses=reading(RunDetailSerializer))
+    def get(self, request: Request, run_id: UUID) -> Response:
+        """The run with its spec and its newest headline values."""
+        return Response(detail_of(run_for(request.user, run_id)))
+
+    @extend_schema(tags=RUNS, operation_id="runs_edit", request=actions.RunChanges, responses=writing(RunDetailSerializer))
+    def patch(self, request: Request, run_id: UUID) -> Response:
+        """Changes name, notes, tags or priority."""
+        return Response(detail_of(actions.edit(person(request), run_id, request.data)))
+
+    @extend_schema(tags=RUNS, operation_id="runs_delete", responses=writing(RunDetailSerializer))
+    def delete(self, request: Request, run_id: UUID) -> Response:
+        """Moves the run to the trash. A run that a worker holds must be stopped first."""
+        return Response(detail_of(actions.delete(person(request), run_id)))
+
+
+class RunAction(APIView):
+    """Something that a person does to a run, with nothing to say beside."""
+
+    action: Callable[[User, UUID], Run]
+
+    def post(self, request: Request, run_id: UUID) -> Response:
+        return Response(detail_of(type(self).action(person(request), run_id)))
+
+
+def _described(name: str, sentence: str) -> Any:
+    return extend_schema_view(
+        post=extend_schema(
+            tags=RUNS, operation_id=f"runs_{name}", description=sentence, request=None, responses=writing(RunDetailSerializer)
+        )
+    )
+
+
+@_described("stop", "Asks the run to stop after its step, with a checkpoint. A run that nobody holds is stopped at once.")
+class StopRun(RunAction):
+    action = staticmethod(actions.stop)
+
+
+@_described("resume", "Queues a stopped or failed run again, to go on from its last checkpoint.")
+class ResumeRun(RunAction):
+    action = staticmethod(actions.resume)
+
+
+@_described("retry", "Queues a stopped or failed run again, from the start.")
+class RetryRun(RunAction):
+    action = staticmethod(actions.retry)
+
+
+@_described("restore", "Takes the run out of the trash.")
+class RestoreRun(RunAction):
+    action = staticmethod(actions.restore)
+
+
+class CloneRun(APIView):
+    throttle_classes = [LaunchRate]
+
+    @extend_schema(tags=RUNS, operation_id="runs_clone", request=OpenApiTypes.OBJECT, responses=writing(RunDetailSerializer, code=201))
+    def post(self, request: Request, run_id: UUID) -> Response:
+        """Launches the run's spec again with what the body replaces: any field of a launch; of settings and task options only those named."""
+        clone = actions.clone(person(request), run_id, request.data)
+        return Response(detail_of(clone, is_new=True), status=status.HTTP_201_CREATED)

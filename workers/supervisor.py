@@ -1,0 +1,177 @@
+"""One run from its claim to its end: launch the child, carry its events to the database, settle.
+
+Two threads a run. This one reads the child's messages and writes them. The other one, the heart, renews the lease and brings orders back,
+so that a slow write does not cost the lease. When the lease is lost, the child is killed and nothing more is written.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+from webapp.runs import lifecycle
+from webapp.runs.lifecycle import Claim, LeaseLost
+from workers.devices import Share
+from workers.launcher import Child, Order
+from workers.sink import Sink
+from workers.store import in_store
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+
+def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
+    """Runs a claimed run. `leaving`: this worker is shutting down; the run is stopped, with a checkpoint, and goes back into the queue.
+
+    Never raises: whatever happens is written down as the attempt's end, or, without the lease, into the worker's own log.
+    """
+    child: Child | None = None
+    heart = Heartbeat(claim, leaving)
+    heart.start()
+    try:
+        share = replace(share, threads=claim.spec.get("threads") or share.threads)
+        child = _launch(claim, share)
+        heart.protect(child)
+        _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heart)
+        sink = Sink(claim)
+        _carry(child, sink, heart)
+        code = child.end()
+        _settle(claim, sink, child, code, heart)
+    except LeaseLost as error:
+        logger.warning("%s: its child is killed, nothing more is written.", error)
+    except Exception as error:
+        logger.exception("Run %s could not be carried on", claim.run_id)
+        _report_crash(claim, f"Its worker could not carry it on: {error}", child.last_lines() if child else "")
+    finally:
+        if child is not None:
+            child.kill()
+            child.end()
+        heart.stop()
+
+
+def _launch(claim: Claim, share: Share) -> Child:
+    folder = in_store(claim.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Child(
+        Order(
+            spec=claim.spec,
+            workdir=str(folder),
+            output=str(folder / "output.log"),
+            resume=str(in_store(claim.resume_path)) if claim.resume_path else None,
+            from_step=claim.from_step,
+            models={reference: str(in_store(path)) for reference, path in claim.models.items()},
+            environment=share.environment,
+            threads=share.threads,
+            devices=claim.device_count,
+        )
+    )
+
+
+def _carry(child: Child, sink: Sink, heart: "Heartbeat") -> None:
+    """Messages → rows until the child has ended."""
+    with suppress(EOFError):
+        while True:
+            message = child.receive(within=sink.seconds_until_due())
+            if message is not None:
+                sink.add(message)
+            if sink.is_due():
+                _persist(sink.flush, heart)
+            heart.check()
+    _persist(lambda: sink.flush(last=True), heart)
+
+
+def _settle(claim: Claim, sink: Sink, child: Child, code: int, heart: "Heartbeat") -> None:
+    """Says how the attempt ended: as the engine said, or that the child died without an answer."""
+    last_lines = child.last_lines()
+    outcome = sink.outcome
+    if outcome is not None and outcome.status == "failed" and child.lost_a_follower:
+        _persist(lambda: lifecycle.crashed(claim.token, "The process of one of its devices died.", last_lines), heart)
+    elif outcome is not None:
+        _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heart)
+    else:
+        _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heart)
+
+
+def _report_crash(claim: Claim, reason: str, last_lines: str) -> None:
+    with suppress(LeaseLost, DatabaseError):  # then the watchdog does it, when the lease runs out
+        lifecycle.crashed(claim.token, reason[:2000], last_lines)
+
+
+def _persist(write: Callable[[], T], heart: "Heartbeat") -> T:
+    """Does a transaction, again and again while the database is away. Meanwhile the child's messages wait in the pipe, and then its training."""
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("The database does not answer (%s); trying again in %.1f s.", str(error).strip(), wait)
+            connection.close()
+        heart.check()
+        time.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _cause(code: int) -> str:
+    """Why a child that said nothing ended."""
+    if code == -signal.SIGKILL:
+        return "Its process was killed (SIGKILL); often that means that memory ran out."
+    if code < 0:
+        return f"Its process died of {signal.Signals(-code).name}."
+    return f"Its process ended with code {code} and without an answer."
+
+
+class Heartbeat(threading.Thread):
+    """Renews the lease, and brings stop requests to the child. Kills the child when the lease is lost."""
+
+    def __init__(self, claim: Claim, leaving: threading.Event) -> None:
+        super().__init__(daemon=True, name=f"heart-{claim.run_id}")
+        self._token, self._leaving = claim.token, leaving
+        self._child: Child | None = None
+        self._done, self._lost = threading.Event(), threading.Event()
+
+    def protect(self, child: Child) -> None:
+        """From now on the child gets the orders, and dies with the lease."""
+        self._child = child
+        self.check()
+
+    def check(self) -> None:
+        """Raises LeaseLost when it is lost."""
+        if self._lost.is_set():
+            raise LeaseLost(f"attempt {self._token.attempt} no longer holds run {self._token.run_id}")
+
+    def stop(self) -> None:
+        self._done.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        try:
+            while not self._done.wait(settings.HEARTBEAT_SECONDS):
+                self._beat()
+        finally:
+            connection.close()
+
+    def _beat(self) -> None:
+        try:
+            orders = lifecycle.renew(self._token)
+        except LeaseLost:
+            self._lost.set()
+            self._done.set()
+            if self._child is not None:
+                self._child.kill()
+        except DatabaseError as error:
+            logger.warning("No heartbeat for run %s: %s", self._token.run_id, str(error).strip())
+            connection.close()
+        else:
+            if self._child is not None and (orders.stop or self._leaving.is_set()):
+                self._child.stop()
