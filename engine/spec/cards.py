@@ -43,7 +43,7 @@ class OptimizerSettings(MethodSettings):
     nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
         "cosine-per-epoch",
-        description="LRSchedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
         "×0.1 at 62.5, 75 and 87.5 %; ×0.1 at 50 and 75 %; or constant and in the last 30 % a line to 0.",
     )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")

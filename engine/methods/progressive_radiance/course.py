@@ -61,7 +61,7 @@ class ProgressCourse:
                 y="patches",
             ),
             "progress_course": lines(
-                "LRSchedule of the progress",
+                "Course of the progress",
                 {name: (times, values) for name, values in shares.items()},
                 x="step of the stage",
                 y="share of patches",
