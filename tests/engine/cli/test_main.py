@@ -16,7 +16,7 @@ from engine.cli.main import main
 from engine.run.export import load_model
 from engine.spec import catalog
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SPEC: dict[str, Any] = {
     "method": "supervised",
     "task": "digits",

@@ -19,7 +19,7 @@ from engine.run.runner import execute
 from engine.spec.run_spec import RunSpec
 from tests.engine.tiny import Plain, Watcher, run_tiny, tiny_card, tiny_spec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIGITS = RunSpec.parse({"method": "supervised", "task": "digits", "budget": {"epochs": 1}, "settings": {"optimizer": "sgd"}, "threads": 1})
 
 

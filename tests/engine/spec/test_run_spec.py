@@ -193,8 +193,8 @@ def test_reading_specs_and_the_catalog_reaches_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from engine.spec.run_spec import RunSpec; from engine import catalog, events; catalog.methods(), catalog.tasks(); print('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    code = "import sys; from engine.spec.run_spec import RunSpec; from engine import events; from engine.spec import catalog; catalog.methods(), catalog.tasks(); print('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
 
     assert answer.stdout == "False\n"
