@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from engine.spec.earlier_names import EARLIER
 
 if TYPE_CHECKING:
     from engine.errors import Problem
@@ -25,6 +28,20 @@ class StrictModel(BaseModel):
 
 class MethodSettings(StrictModel):
     """What a method lets a person set. Each field has a description: form, API schema and reference show it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, settings: Any) -> Any:
+        """A renamed setting may still come under its earlier name; under both only with one value."""
+        if not isinstance(settings, Mapping):
+            return settings
+        known = {earlier: name for name, earlier in EARLIER.items() if name in cls.model_fields and earlier in settings}
+        for earlier, name in known.items():
+            if name in settings and settings[name] != settings[earlier]:
+                sentence = f"must be left out, since it is the earlier name of {name}, which is {settings[name]!r:.80}; got {settings[earlier]!r:.80}"
+                refused = InitErrorDetails(type="value_error", loc=(earlier,), input=settings[earlier], ctx={"error": ValueError(sentence)})
+                raise ValidationError.from_exception_data(cls.__name__, [refused])
+        return {known.get(name, name): value for name, value in settings.items()}
 
 
 class TaskOptions(StrictModel):
@@ -43,7 +60,7 @@ class OptimizerSettings(MethodSettings):
     nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
         "cosine-per-epoch",
-        description="LRSchedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        description="Schedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
         "×0.1 at 62.5, 75 and 87.5 %; ×0.1 at 50 and 75 %; or constant and in the last 30 % a line to 0.",
     )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
@@ -53,11 +70,12 @@ class TrainingSettings(OptimizerSettings):
     """Settings of every method that trains a network with one optimizer on batches of a data set that may be cut into pieces."""
 
     batch_size: int = Field(64, ge=1, le=65536, description="Rows of the data set in one optimizer step.")
-    micro_batches: int = Field(
+    gradient_accumulation_steps: int = Field(
         1,
         ge=1,
         le=1024,
-        description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch.",
+        description="Cuts each batch into this many pieces, one after the other, to save memory. batch_size stays the size of the whole batch, "
+        "and the gradient is that of the whole batch.",
     )
 
 

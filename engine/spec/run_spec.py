@@ -18,6 +18,8 @@ from engine.errors import Problem, SpecError
 from engine.models.configs import CONFIGS, sizes_of_task
 from engine.spec import catalog
 from engine.spec.cards import Kind, MethodCard, Needs, StrictModel, TaskCard
+from engine.spec.earlier_names import with_earlier_names
+from engine.spec.epochs import steps_per_epoch
 
 MAX_STEPS = 100_000_000
 
@@ -126,6 +128,7 @@ class RunSpec(StrictModel):
     def config_hash(self) -> str:
         """Sixteen hex digits that are equal for runs which differ in nothing but their seeds."""
         data = self.model_dump(mode="json", exclude={"seed": True, "student": {"init_seed"}, "cadence": True, "threads": True})
+        data["settings"] = with_earlier_names(data["settings"])
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -158,7 +161,7 @@ class RunSpec(StrictModel):
     def steps_per_epoch(self) -> int:
         rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
         batch_size: int = self.settings.get("batch_size", rows)
-        return max(1, -(-rows // max(1, batch_size)))
+        return steps_per_epoch(rows, batch_size)
 
 
 def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:

@@ -108,11 +108,11 @@ def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, folder:
     """By SGD: Adam divides by the gradient's size, so where that is rounding it makes a step of what differs in the last bit."""
     bench, trained = Bench(card, folder), {}
     if not issubclass(card.settings, TrainingSettings):
-        assert "micro_batches" not in card.settings.model_fields
+        assert "gradient_accumulation_steps" not in card.settings.model_fields
         return
 
     for pieces in (1, 2):
-        settings = {"micro_batches": pieces, "optimizer": "sgd", "learning_rate": 0.01}
+        settings = {"gradient_accumulation_steps": pieces, "optimizer": "sgd", "learning_rate": 0.01}
         bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence={"evaluate": 1000}))
         trained[pieces] = torch.cat([parameter.flatten() for parameter in load_model(tmp_path / f"{pieces}/student")[0].parameters()])
 

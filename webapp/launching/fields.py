@@ -20,7 +20,7 @@ from engine.spec.cards import Preset
 
 Kind = Literal["number", "integer", "choice", "flag", "text", "list", "json"]
 
-FOLDED = frozenset({"micro_batches", "momentum", "nesterov", "gradient_clip", "weight_decay"})
+FOLDED = frozenset({"gradient_accumulation_steps", "momentum", "nesterov", "gradient_clip", "weight_decay"})
 """Settings that every method has and few people touch: under "Optimizer details"."""
 
 ACRONYMS = frozenset({"ce", "dkd", "dpo", "ema", "gan", "kd", "kl", "kv", "l2", "lr", "mla", "mse", "nll", "sft", "ssim", "url"})

@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.metrics.cards import HEADLINE
 from engine.spec import catalog
+from engine.spec.earlier_names import upgraded
 
 UNCOMPARED = ("format", "cadence", "threads")
 """What no result depends on."""
@@ -30,7 +31,7 @@ def model_text(model: Mapping[str, Any]) -> str:
 
 def changes_between(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """The paths in which the specs differ, each with every spec's value; None where a spec has no such field."""
-    tables = [flat({key: value for key, value in spec.items() if key not in UNCOMPARED}) for spec in specs]
+    tables = [flat({key: value for key, value in upgraded(spec).items() if key not in UNCOMPARED}) for spec in specs]
     paths = dict.fromkeys(path for table in tables for path in table)
     rows = {path: tuple(table.get(path) for table in tables) for path in paths}
     return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}

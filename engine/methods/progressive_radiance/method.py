@@ -231,7 +231,7 @@ class ProgressiveRadiance(Method):
             steps = [every * at for at in range(len(noted))]
             shares = {f"{low:.1f} to {low + 1 / BINS:.1f}": [row[at] / sum(row) for row in noted] for at, low in enumerate(edges[:-1])}
             tables["progress_course"] = lines(
-                "LRSchedule of the progress",
+                "Schedule of the progress",
                 {name: (steps, values) for name, values in shares.items()},
                 x="step of the stage",
                 y="share of patches",

@@ -10,6 +10,7 @@ from django.utils import timezone
 from pydantic import BaseModel
 
 from engine.spec import catalog
+from engine.spec.earlier_names import upgraded
 from engine.spec.run_spec import Budget, Cadence, RunSpec
 from webapp.catalog.models import ModelRecord
 from webapp.launching.fields import label_of
@@ -112,7 +113,7 @@ def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
         "budget": Budget,
         "cadence": Cadence,
     }
-    return {key: _in_order(value, inner.get(key)) for key, value in _in_order(spec, RunSpec).items()}
+    return {key: _in_order(value, inner.get(key)) for key, value in _in_order(upgraded(spec), RunSpec).items()}
 
 
 def config_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
