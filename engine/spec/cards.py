@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from engine.errors import Problem
     from engine.spec.run_spec import RunSpec
 
-Kind = Literal["classifier", "encoder", "causal-lm", "denoiser", "generator", "dataset", "scene", "knowledge"]
+Kind = str
+"""The id of a kind of student. `engine.spec.catalog` refuses methods and tasks that name one which no module of `engine.kinds` declares."""
 
 
 class StrictModel(BaseModel):
@@ -130,8 +131,8 @@ class MethodCard:
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
     `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
-    `follows` tells what settings that were left empty are on a task: a spec is completed with them.
-    `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
+    `follows` returns the values that settings have on a task where they were left empty: a spec is completed with them.
+    `check` gets a completed spec and returns what the fields, each right by itself, do not allow together.
     """
 
     id: str
@@ -179,9 +180,9 @@ class TaskCard:
     `train_rows` is 0 where examples are drawn or played and not read. `student` is the usual architecture; `students` names another one by
     the kind of what is made: the network that a data set is distilled for. The default teacher, where there is one, is a run of
     `teacher_method` with the architecture `teacher` and what `teacher_preset` says. `headline` are the numbers that a run of the usual kind
-    is told by; other kinds have those of `engine.metrics.cards.HEADLINE`. `extra` names the optional dependency set that brings the data.
+    is judged by first; other kinds have those that they declare. `extra` names the optional dependency set that brings the data.
     `reward` is what a generator is made to get more of where a run names nothing: a text that `engine.rewards` reads.
-    `changes` tells which of these fields are otherwise under given options: a task of several parts has other classes in each.
+    `changes` returns which of these fields are otherwise under given options: a task of several parts has other classes in each.
     """
 
     id: str
@@ -242,3 +243,33 @@ class MetricCard:
     def head(self) -> str:
         """The title of a column."""
         return self.short or self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindCard:
+    """One kind of student, declared once in `engine.kinds`: what it is called, what judges it, and what is shown of it first.
+
+    `order` is its place where kinds are listed. `judge` names what `Task.judge` calls with the task before its own arguments, as
+    `module:object`; it is loaded when something is judged, so it may need torch. `model`, in the same form, names the class of its models; it
+    is needed where a task judges several kinds. `metrics` are the cards of what it is judged by, those of kinds before it need not be
+    repeated. `headline` are the metrics that its page and the comparison begin with, `columns` those of the table of runs until somebody
+    chooses others (the headline when empty), `charts` the tables by name whose charts its page begins with. `from_hub`: whether a run may
+    take models of this kind as `hf:`.
+    """
+
+    id: Kind
+    order: int
+    title: str
+    summary: str
+    judge: str
+    model: str | None = None
+    metrics: tuple[MetricCard, ...]
+    headline: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
+    from_hub: bool = False
+
+    @property
+    def first_columns(self) -> tuple[str, ...]:
+        """What the table of runs shows of it until somebody chooses."""
+        return self.columns or self.headline

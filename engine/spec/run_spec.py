@@ -226,7 +226,7 @@ def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
 
 
 def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
-    """Method against task, and models against both, as far as it can be told without opening a model."""
+    """Method against task, and models against both, as far as it can be known without opening a model."""
     problems = []
     if task.kind_of(method) is None:
         problems.append(
@@ -295,13 +295,13 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs) 
         return refused or _size_problems(ref, f"{field}.config", task)
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
-    if ref.source == "hf" and task.kind != "causal-lm":
+    if ref.source == "hf" and not catalog.kinds()[task.kind].from_hub:
         return [Problem(field, _headless(ref, task))]
     return []
 
 
 def _headless(ref: ModelRef, task: TaskCard) -> str:
-    """Why a task that is no language model's takes no `hf:` model, and what does take it."""
+    """Why a task whose kind of student does not come from the hub takes no `hf:` model, and what does take it."""
     if task.words is not None:
         for other in (task, *catalog.tasks().values()):
             for name, architecture in other.architectures.items():
@@ -310,7 +310,8 @@ def _headless(ref: ModelRef, task: TaskCard) -> str:
                         f"{ref} is an encoder with no layer for classes: train the architecture {name} of the task {other.id}, which begins "
                         f"as it, by supervised, and name that run as run:<id>."
                     )
-    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for language models."
+    takers = " and ".join(f"{kind.title}s" for kind in catalog.kinds().values() if kind.from_hub)
+    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for {takers}."
 
 
 def _size_problems(ref: ModelRef, field: str, task: TaskCard) -> list[Problem]:

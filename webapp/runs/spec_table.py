@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.metrics.cards import HEADLINE
 from engine.spec import catalog
 from engine.spec.earlier_names import upgraded
 
@@ -38,7 +37,5 @@ def changes_between(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, 
 
 
 def headline_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics that the run's student is told by, after its kind; a classifier's where method or task are gone from the catalog."""
-    method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
-    kind = task.kind_of(method) if method is not None and task is not None else None
-    return HEADLINE.get(kind or "classifier", HEADLINE["classifier"])
+    """The metrics that the run's student is judged by first, after its kind."""
+    return catalog.kind_of(spec).headline

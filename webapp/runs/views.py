@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from engine.errors import SpecError
+from engine.spec import catalog
 from webapp.accounts.models import Role, User
 from webapp.artifacts import page as artifact_page
 from webapp.requests import SignedIn
@@ -182,7 +183,7 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    views = charts.views_of(charts.tables_of(run), number=run.number)
+    views = charts.views_of(charts.tables_of(run), number=run.number, first=catalog.kind_of(run.spec).charts)
     return {"run": run, "status": status_of(run), "judged": run_page.judged_of(run), "diagnostics": views}
 
 

@@ -1,7 +1,7 @@
 """A closer look at a run: the views that its task and its method left, each shown by its form (`engine.charts`) and not by its name."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -76,11 +76,11 @@ def tables_of(run: Run) -> dict[str, Any]:
     return tables | {one.name: table for one in artifacts[:MOST_ARTIFACTS] if (table := _read.of(one)) is not None}
 
 
-def views_of(tables: Mapping[str, Any], *, number: int) -> list[View]:
-    """Those of the tables that say how they are drawn."""
-    found = (
-        _view(name, table, color_of(number)) for name, table in sorted(tables.items()) if isinstance(table, Mapping) and "view" in table
-    )
+def views_of(tables: Mapping[str, Any], *, number: int, first: Sequence[str] = ()) -> list[View]:
+    """Those of the tables that say how they are drawn: those that are named first, then by name."""
+    place = {name: index for index, name in enumerate(first)}
+    names = sorted(tables, key=lambda name: (place.get(name, len(place)), name))
+    found = (_view(name, tables[name], color_of(number)) for name in names if isinstance(tables[name], Mapping) and "view" in tables[name])
     return [view for view in found if view is not None]
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.metrics.cards import HEADLINE, METRICS
+from engine.metrics.cards import METRICS
 from engine.metrics.gap import gap_closed
+from engine.spec import catalog
 from engine.spec.cards import MetricCard
 from webapp.figures.confusion import confusion
 from webapp.figures.figure import Figure
@@ -93,13 +94,14 @@ def judged(
     evaluations: Sequence[Evaluation],
     *,
     number: int,
-    headline: Sequence[str] = HEADLINE["classifier"],
+    headline: Sequence[str] | None = None,
     baseline: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Judged | None:
     """From a run's newest evaluations, at least the last of each subject, split and `final`. None before the first of the student.
 
-    `headline` are the metrics that a student of this kind is told by. `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
+    `headline` are the metrics that a student of this kind is judged by first, those of the first kind when None. `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
     """
+    headline = catalog.kind_of({}).headline if headline is None else headline
     student = _newest(evaluations, "student")
     if student is None:
         return None

@@ -6,7 +6,8 @@ from typing import Self
 
 from django.http import HttpResponse
 
-from engine.metrics.cards import HEADLINE, METRICS
+from engine.metrics.cards import METRICS
+from engine.spec import catalog
 from webapp.requests import SignedIn
 
 COOKIE = "stillhouse_columns"
@@ -129,13 +130,13 @@ def _sorting(name: str, first: str, sort: str) -> tuple[str, str]:
 
 
 def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
-    """What the kinds of students in a project are told by first; a classifier's where nothing was judged yet."""
-    every = list(dict.fromkeys(HEADLINE.values()))
-    told = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
-    told = told or [HEADLINE["classifier"]]
-    most = MOST_OF_EACH.get(len(told), 1)
+    """The first columns of the kinds of students that a project has; those of the first kind where nothing was judged yet."""
+    every = list(dict.fromkeys(kind.first_columns for kind in catalog.kinds().values()))
+    there = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
+    there = there or every[:1]
+    most = MOST_OF_EACH.get(len(there), 1)
     # Of the only kind all are shown, what was measured first: its tasks need not measure the same.
     shown = [
-        sorted(one, key=lambda name: name not in metrics) if len(told) == 1 else [name for name in one if name in metrics] for one in told
+        sorted(one, key=lambda name: name not in metrics) if len(there) == 1 else [name for name in one if name in metrics] for one in there
     ]
-    return tuple(dict.fromkeys(name for headline in shown for name in headline[:most]))
+    return tuple(dict.fromkeys(name for columns in shown for name in columns[:most]))
