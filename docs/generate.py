@@ -7,7 +7,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +28,6 @@ ENVIRONMENT = {
     "STILLHOUSE_STORE": "Folder of artifacts and checkpoints; web and workers must see the same one.",
     "STILLHOUSE_DEBUG": "Development mode. Off in production; then STILLHOUSE_SECRET_KEY must be set.",
     "STILLHOUSE_SECRET_KEY": "Signs sessions. A long random text of your own.",
-    "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
-    "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
-    "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), for runs whose task option `features` is `inception`. Unset: such runs are refused.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -46,7 +43,8 @@ ENVIRONMENT = {
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "CUDA_VISIBLE_DEVICES": "The GPUs that a worker offers, as CUDA understands it.",
 }
-"""What each variable means. The names and defaults come from the code, and a name without a sentence here is refused."""
+"""What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a
+sentence is refused."""
 
 ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds)$")
 
@@ -219,28 +217,32 @@ def metrics_page(cards: Mapping[str, Any]) -> str:
 
 def evidence_page(cards: Mapping[str, Any]) -> str:
     """The index of docs/evidence, read from its pages."""
-    from engine.evidence.memory import peak_on
-    from engine.evidence.report import verdicts_on
+    from engine.evidence.report import VERDICTS
 
     rows = []
     for card in cards.values():
         path = DOCS / "evidence" / f"{card.id}.md"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        shown = verdicts_on(text)
-        peak = peak_on(text)
-        cells = (
-            f"{shown['shown']}",
-            f"{shown['weaker check shown']}",
-            f"{shown['not shown']}",
-            "not measured" if peak is None else f"{peak}",
-        )
-        rows.append((f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *cells))
+        rows.append(evidence_row(card, path.read_text(encoding="utf-8") if path.exists() else ""))
     intro = (
-        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown*, shown only in a *weaker* form, or "
-        "*not shown*; the pages have the numbers. Peak memory is that of a process with one run of the preset `tiny`, on the machine that its page names."
+        "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown* where the 95 % interval of the paired "
+        "differences over seeds excludes its margin, or all of at least five seeds agree; *leaning* where the mean agrees and the interval does not decide; "
+        "*not shown*; *contradicted* where the interval, or every seed, is on the other side; or an *identity*, true by construction. A page from before claims "
+        "said how they are tested is *not measured again*: its verdicts are not counted. Peak memory is that of a process with one run of the preset `tiny`, "
+        "on the machine that its page names."
     )
-    head = ("method", "title", "claims shown", "weaker check shown", "not shown", "peak memory, MiB")
+    head = ("method", "title", *VERDICTS, "peak memory, MiB")
     return page("Evidence", intro, table(head, rows))
+
+
+def evidence_row(card: Any, text: str) -> tuple[str, ...]:
+    """A method's line in the index, from its page or from no text."""
+    from engine.evidence.memory import peak_on
+    from engine.evidence.report import VERDICTS, verdicts_on
+
+    counts, peak = verdicts_on(text), peak_on(text)
+    unknown = ("not measured again" if text else "not measured", *("" for _ in VERDICTS[1:]))
+    verdicts = unknown if counts is None else tuple(f"{counts[verdict]}" for verdict in VERDICTS)
+    return (f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *verdicts, "not measured" if peak is None else f"{peak}")
 
 
 def spec_page() -> str:
@@ -314,12 +316,26 @@ def environment_variables() -> dict[str, str]:
     return found
 
 
+def meanings(cards: Iterable[Any]) -> dict[str, str]:
+    """A sentence for each variable: those above, and those of the cards of methods and tasks. Two that differ are refused."""
+    found = dict(ENVIRONMENT)
+    for card in cards:
+        for name, meaning in card.environment.items():
+            if found.setdefault(name, meaning) != meaning:
+                raise SystemExit(f"The card of {card.id} describes {name} otherwise than another place does.")
+    return found
+
+
 def environment_page() -> str:
-    found = environment_variables()
-    if set(found) != set(ENVIRONMENT):
-        missing, gone = sorted(set(found) - set(ENVIRONMENT)), sorted(set(ENVIRONMENT) - set(found))
-        raise SystemExit(f"docs/generate.py, ENVIRONMENT: describe {missing or 'nothing more'}; remove {gone or 'nothing'}.")
-    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", ENVIRONMENT[name]) for name in sorted(found)]
+    from engine.spec import catalog
+
+    found, meaning = environment_variables(), meanings([*catalog.methods().values(), *catalog.tasks().values()])
+    if set(found) != set(meaning):
+        missing, gone = sorted(set(found) - set(meaning)), sorted(set(meaning) - set(found))
+        raise SystemExit(
+            f"Variables: describe {missing or 'nothing more'} in docs/generate.py, or on the card of the method or task; remove {gone or 'nothing'}."
+        )
+    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", meaning[name]) for name in sorted(found)]
     return page("Environment variables", "All settings come from the environment.", table(("variable", "default", "meaning"), rows))
 
 

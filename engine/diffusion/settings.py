@@ -19,6 +19,7 @@ class MatchingSettings(OptimizerSettings):
         0.0,
         ge=0,
         le=1000,
+        title="GAN weight",
         description="Weight of the adversarial loss in the generator's; 0 trains no discriminator and needs no real examples.",
     )
     critic_weight: float = Field(

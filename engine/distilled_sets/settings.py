@@ -74,6 +74,7 @@ class MatchingSettings(SetSettings):
         None,
         ge=0,
         le=1,
+        title="EMA decay",
         description="Decay of a moving average of the pictures, which is then the product; empty for the pictures themselves.",
     )
     keep: Literal["last", "best"] = Field(

@@ -1,12 +1,14 @@
 """Evidence that a method works: a small experiment as data, run over seeds, and each claim held against the numbers.
 
 An `Evidence` names arms (what is run), metrics (what is read from the final evaluation on the test split), and claims (what must come out).
-A claim is shown, shown only in a weaker form, or not shown; all three are reported with their numbers. Values are over seeds: the mean, and
-the standard deviation with divisor n − 1.
+A claim says how it is tested: by the paired differences of two arms over the seeds, with a direction and a margin, or as an identity that must
+hold in every seed. `engine.statistics` has the rule by which it is shown, leaning, not shown or contradicted; whatever comes out is reported with
+its numbers. The table of results has the mean over seeds, and the standard deviation with divisor n − 1.
 """
 
 import hashlib
 import importlib
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from uuid import UUID
 
 from engine.errors import EngineError, SpecError
 from engine.spec import catalog
+from engine.statistics import Difference, Verdict, mean_of, paired_differences, seeds_in_favor, t_interval, verdict_of, weakest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
     from engine.events import Event
 
 Say = Callable[[str], None]
-Verdict = Literal["shown", "weaker check shown", "not shown"]
 
 # Nothing in between is looked at: validation at the end is enough, and a run of seconds needs no checkpoint.
 ONLY_AT_THE_END = {"evaluate": 100_000_000, "checkpoint": 100_000_000}
+CHOSEN_BY = "validation/accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +37,10 @@ class Arm:
     """One thing that is run with every seed. `spec` makes the run's spec of a seed, without its teachers.
 
     `teachers` are arms or changed models, of the same seed, and so is `student`, where the arm goes on from one. `fidelity_to` names one for
-    an arm that learns from nobody, so that its agreement can be told as well. What is no run (a closed form, a reference value, the data
-    itself) has `measured` instead of `spec`: its metrics, from the seed and the folders of the arms that have run.
+    an arm that learns from nobody, so that its agreement can be reported as well. What is no run (a closed form, a reference value, the data
+    itself) has `measured` instead of `spec`: its metrics, from the seed and the folders of the arms that have run. An arm with `best_of` has the
+    metrics of one of the arms before it, in each seed that with the highest accuracy on validation, the first of equals: a baseline whose
+    settings were chosen without the test split.
     """
 
     id: str
@@ -45,6 +50,7 @@ class Arm:
     student: str | None = None
     fidelity_to: str | None = None
     measured: "Callable[[int, Mapping[str, Path]], Mapping[str, float | None]] | None" = None
+    best_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +61,6 @@ class ChangedModel:
     of: str
     title: str
     change: "Callable[[nn.Module], None]"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found: whether it holds, and the numbers that say so."""
-
-    holds: bool
-    numbers: str
 
 
 @dataclass(frozen=True)
@@ -85,26 +83,173 @@ class Results:
         found = self.of(arm, metric)
         return statistics.stdev(found) if len(found) > 1 else None
 
+    def of_seed(self, index: int) -> dict[str, dict[str, float]]:
+        """The numbers of the seed at this place, by arm and metric. Undefined ones are NaN."""
 
-Check = Callable[[Results], Finding]
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        return {arm: {name: number(values[index]) for name, values in metrics.items()} for arm, metrics in self.values.items()}
+
+
+# Tests of claims
 
 
 @dataclass(frozen=True)
+class JudgedTest:
+    """A test with what came out. `differences` has one entry a seed, positive where the seed speaks for the claim if its margin is 0, None where
+    a metric is undefined; empty for an identity. `low` and `high` are the 95 % interval of their mean, None where there is none.
+    """
+
+    test: "Test"
+    verdict: Verdict
+    seeds: int
+    in_favor: int
+    differences: tuple[Difference, ...] = ()
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def pairs(self) -> int:
+        """Seeds in which the difference is defined."""
+        return sum(value is not None for value in self.differences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """The difference of two arms in the claim's direction is greater than the margin: arm − times · other if the arm is to be higher,
+    times · other − arm if it is to be lower. `other_metric` is read from the other arm, where that is another number than `metric`.
+    """
+
+    metric: str
+    arm: str
+    other: str
+    direction: Literal["higher", "lower"]
+    margin: float = 0.0
+    other_metric: str
+    times: float = 1.0
+
+    def judged(self, results: Results) -> JudgedTest:
+        theirs = [None if value is None else self.times * value for value in results.values[self.other][self.other_metric]]
+        differences = paired_differences(results.values[self.arm][self.metric], theirs)
+        return _held_against(self, _toward(self.direction, differences), above=self.margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstValue:
+    """An arm is higher, or lower, than a constant. The difference is arm − value, or value − arm."""
+
+    metric: str
+    arm: str
+    direction: Literal["higher", "lower"]
+    value: float
+
+    def judged(self, results: Results) -> JudgedTest:
+        ours = results.values[self.arm][self.metric]
+        differences = paired_differences(ours, [self.value] * len(ours))
+        return _held_against(self, _toward(self.direction, differences), above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within:
+    """Two arms differ by less than `by`, whichever is higher. The difference is arm − other."""
+
+    metric: str
+    arm: str
+    other: str
+    by: float
+
+    def judged(self, results: Results) -> JudgedTest:
+        differences = paired_differences(results.values[self.arm][self.metric], results.values[self.other][self.metric])
+        return _held_against(self, differences, above=-self.by, below=self.by)
+
+
+OneSeed = Mapping[str, Mapping[str, float]]
+"""One seed's numbers by arm and metric; an undefined one is NaN, for which no comparison holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What is true by construction, and is checked in every seed: one seed without it contradicts the claim."""
+
+    asserted: str
+    holds: Callable[[OneSeed], bool]
+
+    def judged(self, results: Results) -> JudgedTest:
+        holding = sum(bool(self.holds(results.of_seed(index))) for index in range(len(results.seeds)))
+        return JudgedTest(self, "identity" if holding == len(results.seeds) else "contradicted", len(results.seeds), holding)
+
+
+Test = Paired | AgainstValue | Within | Identity
+
+
+def higher(metric: str, arm: str, other: str, *, margin: float = 0.0, other_metric: str | None = None, times: float = 1.0) -> Paired:
+    """arm − times · other > margin. A negative margin claims that the arm is not lower by so much."""
+    other_metric = other_metric or metric
+    return Paired(metric=metric, arm=arm, other=other, direction="higher", margin=margin, other_metric=other_metric, times=times)
+
+
+def lower(metric: str, arm: str, other: str, *, margin: float = 0.0, other_metric: str | None = None, times: float = 1.0) -> Paired:
+    """times · other − arm > margin. A negative margin claims that the arm is not higher by so much."""
+    other_metric = other_metric or metric
+    return Paired(metric=metric, arm=arm, other=other, direction="lower", margin=margin, other_metric=other_metric, times=times)
+
+
+def higher_than(metric: str, arm: str, value: float) -> AgainstValue:
+    """arm > value, over the seeds."""
+    return AgainstValue(metric=metric, arm=arm, direction="higher", value=value)
+
+
+def lower_than(metric: str, arm: str, value: float) -> AgainstValue:
+    """arm < value, over the seeds."""
+    return AgainstValue(metric=metric, arm=arm, direction="lower", value=value)
+
+
+def within(metric: str, arm: str, other: str, *, by: float) -> Within:
+    """−by < arm − other < by, over the seeds. Raises ValueError unless `by` is greater than 0."""
+    if not by > 0:
+        raise ValueError(f"by must be greater than 0; got {by}.")
+    return Within(metric=metric, arm=arm, other=other, by=by)
+
+
+def identity(asserted: str, holds: Callable[[OneSeed], bool]) -> Identity:
+    """What holds by construction, of the numbers of one seed."""
+    return Identity(asserted=asserted, holds=holds)
+
+
+def _toward(direction: Literal["higher", "lower"], differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    return tuple(differences) if direction == "higher" else tuple(None if value is None else -value for value in differences)
+
+
+def _held_against(test: Test, differences: tuple[Difference, ...], *, above: float, below: float = math.inf) -> JudgedTest:
+    low, high = t_interval(differences) or (None, None)
+    return JudgedTest(
+        test,
+        verdict_of(differences, above=above, below=below),
+        seeds=len(differences),
+        in_favor=seeds_in_favor(differences, above=above, below=below),
+        differences=differences,
+        mean=mean_of(differences),
+        low=low,
+        high=high,
+    )
+
+
+@dataclass(frozen=True, init=False)
 class Claim:
-    """What must come out. `weaker` is asked only when `check` does not hold."""
+    """What must come out, and the tests that say whether it did: the weakest of them is the claim's verdict."""
 
     text: str
-    check: Check
-    weaker: tuple[str, Check] | None = None
+    tests: tuple[Test, ...]
+
+    def __init__(self, text: str, *tests: Test) -> None:
+        assert tests, f"the claim {text!r} is not tested"
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "tests", tests)
 
     def judged(self, results: Results) -> "JudgedClaim":
-        finding = self.check(results)
-        if finding.holds or self.weaker is None:
-            return JudgedClaim(self.text, "shown" if finding.holds else "not shown", finding.numbers)
-        text, check = self.weaker
-        second = check(results)
-        verdict: Verdict = "weaker check shown" if second.holds else "not shown"
-        return JudgedClaim(self.text, verdict, f"{finding.numbers}; weaker: {text}: {second.numbers}")
+        return JudgedClaim(self.text, tuple(test.judged(results) for test in self.tests))
 
 
 @dataclass(frozen=True)
@@ -112,8 +257,11 @@ class JudgedClaim:
     """A claim with what became of it."""
 
     text: str
-    verdict: Verdict
-    numbers: str
+    tests: tuple[JudgedTest, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return weakest([test.verdict for test in self.tests])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +270,7 @@ class Evidence:
     `notes` how the numbers are to be read.
 
     Metrics are those of the final evaluation on the test split; the same on the validation split are named `validation/…`, the method's own
-    diagnostics among them. `read` takes further ones from all that a run told: a value half-way, the number of a kind of step.
+    diagnostics among them. `read` takes further ones from all that a run reported: a value half-way, the number of a kind of step.
     """
 
     method: str
@@ -135,78 +283,6 @@ class Evidence:
     published: str
     notes: str = ""
     read: "Mapping[str, Callable[[Sequence[Event]], float | None]]" = field(default_factory=dict)
-
-
-# Checks
-
-# A margin is a count of rows over a number of rows, or a decimal: neither need be exact in floating point.
-HAIR = 1e-9
-
-
-def at_least(metric: str, arm: str, other: str, *, margin: float = 0.0) -> Check:
-    """mean(arm) ≥ mean(other) − margin."""
-
-    def check(results: Results) -> Finding:
-        ours, theirs = _means(results, metric, arm, other)
-        return Finding(
-            ours >= theirs - margin, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=True)}"
-        )
-
-    return check
-
-
-def above(metric: str, arm: str, other: str, *, by: float = 0.0) -> Check:
-    """mean(arm) > mean(other), or with `by` ≥ mean(other) + by."""
-
-    def check(results: Results) -> Finding:
-        ours, theirs = _means(results, metric, arm, other)
-        holds = ours >= theirs + by - HAIR if by else ours > theirs
-        return Finding(holds, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=True)}")
-
-    return check
-
-
-def below(metric: str, arm: str, other: str) -> Check:
-    """mean(arm) < mean(other)."""
-
-    def check(results: Results) -> Finding:
-        ours, theirs = _means(results, metric, arm, other)
-        return Finding(ours < theirs, f"{metric} {ours:.4f} against {theirs:.4f}, {_sides(results, metric, arm, other, above=False)}")
-
-    return check
-
-
-def same_in_every_seed(metric: str, arm: str, other: str, *, within: float) -> Check:
-    """abs(arm − other) ≤ within, seed by seed."""
-
-    def check(results: Results) -> Finding:
-        pairs = zip(results.of(arm, metric), results.of(other, metric), strict=True)
-        largest = max(abs(ours - theirs) for ours, theirs in pairs)
-        return Finding(largest <= within + HAIR, f"{metric} differs by at most {largest:.4f} in any seed")
-
-    return check
-
-
-def all_of(*checks: Check) -> Check:
-    """Every one holds."""
-
-    def check(results: Results) -> Finding:
-        findings = [each(results) for each in checks]
-        return Finding(all(finding.holds for finding in findings), "; ".join(finding.numbers for finding in findings))
-
-    return check
-
-
-def _means(results: Results, metric: str, arm: str, other: str) -> tuple[float, float]:
-    ours, theirs = results.mean(arm, metric), results.mean(other, metric)
-    assert ours is not None and theirs is not None, f"{metric} is undefined in {arm} or {other}, so no claim can be made of it"
-    return ours, theirs
-
-
-def _sides(results: Results, metric: str, arm: str, other: str, *, above: bool) -> str:
-    pairs = list(zip(results.values[arm][metric], results.values[other][metric], strict=True))
-    count = sum(a is not None and b is not None and (a > b if above else a < b) for a, b in pairs)
-    return f"{'higher' if above else 'lower'} in {count} of {len(pairs)} seeds"
 
 
 # Running
@@ -230,7 +306,7 @@ def measure(evidence: Evidence, seeds: Sequence[int], workdir: Path, *, say: Say
     for seed in seeds:
         bench = _Bench(evidence, seed, workdir / f"seed-{seed}")
         for arm in evidence.arms:
-            metrics = bench.run(arm)
+            metrics = bench.numbers(arm)
             say(f"seed {seed}, {arm.title}: {', '.join(f'{name} {_short(metrics.get(name))}' for name in evidence.metrics[:3])}")
             for metric in evidence.metrics:
                 values[arm.id][metric].append(metrics.get(metric))
@@ -245,6 +321,15 @@ class _Bench:
     seed: int
     workdir: Path
     folders: dict[str, Path] = field(default_factory=dict)
+    metrics: dict[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+    def numbers(self, arm: Arm) -> Mapping[str, float | None]:
+        """An arm's metrics, which are kept for the arms after it."""
+        self.metrics[arm.id] = self.metrics[self.best(arm.best_of)] if arm.best_of else self.run(arm)
+        return self.metrics[arm.id]
+
+    def best(self, arms: Sequence[str]) -> str:
+        return max(arms, key=lambda name: self.metrics[name][CHOSEN_BY] or 0.0)
 
     def run(self, arm: Arm) -> Mapping[str, float | None]:
         """The final test evaluation of one arm's student."""

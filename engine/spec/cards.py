@@ -133,6 +133,7 @@ class MethodCard:
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
     `follows` returns the values that settings have on a task where they were left empty: a spec is completed with them.
     `check` gets a completed spec and returns what the fields, each right by itself, do not allow together.
+    `environment` says of each variable that the method reads on a worker what it means.
     """
 
     id: str
@@ -152,6 +153,7 @@ class MethodCard:
     data_parallel: bool = False
     follows: Callable[["TaskCard"], Mapping[str, Any]] | None = None
     check: Callable[["RunSpec"], list["Problem"]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def left_empty(self, task: "TaskCard") -> Mapping[str, Any]:
         """The values on this task of settings that may be left empty, by name."""
@@ -183,6 +185,7 @@ class TaskCard:
     is judged by first; other kinds have those that they declare. `extra` names the optional dependency set that brings the data.
     `reward` is what a generator is made to get more of where a run names nothing: a text that `engine.rewards` reads.
     `changes` returns which of these fields are otherwise under given options: a task of several parts has other classes in each.
+    `environment` says of each variable that the task reads on a worker what it means.
     """
 
     id: str
@@ -206,6 +209,7 @@ class TaskCard:
     extra: str | None = None
     reward: str | None = None
     changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def under(self, options: Mapping[str, Any]) -> "TaskCard":
         """The card as it is with these options; most options change nothing of it."""

@@ -17,6 +17,7 @@ from kombu import Connection
 
 from tests.waiting import wait_for
 from webapp import servers
+from webapp.servers.__main__ import main as servers_command
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_celery_gets_the_redis_that_the_client_gets(own_home: Path, redis_url: s
 
 
 def test_status_names_both_servers_and_fails_when_one_is_down(own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = servers.main(["status"])
+    code = servers_command(["status"])
 
     assert code == 1
     lines = capsys.readouterr().out.splitlines()
@@ -194,7 +195,7 @@ def test_status_names_both_servers_and_fails_when_one_is_down(own_home: Path, ca
 
 
 def test_a_wrong_command_is_answered_with_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert servers.main(["restart"]) == 2
+    assert servers_command(["restart"]) == 2
     assert capsys.readouterr().err == "usage: python -m webapp.servers start|stop|status\n"
 
 

@@ -23,8 +23,6 @@ Kind = Literal["number", "integer", "choice", "flag", "text", "list", "json"]
 FOLDED = frozenset({"gradient_accumulation_steps", "momentum", "nesterov", "gradient_clip", "weight_decay"})
 """Settings that every method has and few people touch: under "Optimizer details"."""
 
-ACRONYMS = frozenset({"ce", "dkd", "dpo", "ema", "gan", "kd", "kl", "kv", "l2", "lr", "mla", "mse", "nll", "sft", "ssim", "url"})
-
 BUDGET = ("steps", "epochs", "seconds")
 CADENCE = ("evaluate", "checkpoint", "log")
 PLACE = ("device", "devices", "precision", "threads")
@@ -119,10 +117,10 @@ def show_problems(fields: Iterable[Field], problems: Iterable[Problem]) -> list[
     return left
 
 
-def label_of(name: str) -> str:
-    """`ce_weight` → `CE weight`."""
-    words = [word.upper() if word in ACRONYMS else word for word in name.split("_")]
-    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+def label_of(name: str, info: FieldInfo | None = None) -> str:
+    """A field's title where it has one, else its name in words: `batch_size` → `Batch size`. Acronyms need a title."""
+    words = name.replace("_", " ")
+    return (info.title if info is not None else None) or words[:1].upper() + words[1:]
 
 
 def preset_values(preset: Preset | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -135,7 +133,7 @@ def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: A
     default = text_of(info.get_default(call_default_factory=True)) if not info.is_required() else ""
     start = default if value is ... else text_of(value)
     raw = start if typed is None else typed.get(path, start)
-    label = info.title or label_of(path.rpartition(".")[2])
+    label = label_of(path.rpartition(".")[2], info)
     numbers = kind == "list" and _has_numbers(info.annotation)
     about = f"{_help(info)} With commas between the entries." if kind == "list" else _help(info)
     return Field(path, label, kind, help=about, raw=raw, default=default, choices=choices, optional=optional, of_numbers=numbers)

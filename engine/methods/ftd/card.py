@@ -19,6 +19,7 @@ class Settings(MatchingSettings):
         0.99,
         ge=0,
         le=1,
+        title="EMA decay",
         description="Decay of a moving average of the pictures, which is then the product, about 1 − 2/iterations; empty for the pictures themselves.",
     )
     held_out_seed: int | None = Field(

@@ -24,7 +24,9 @@ class Settings(TrainingSettings):
     )
     coin: Literal["batch", "example"] = Field("batch", description="Whether that chance is drawn once a batch or for each prompt.")
     seq_kd: bool = Field(
-        False, description="Completions that the student does not write are sampled from the teacher, not taken from the text."
+        False,
+        title="Seq KD",
+        description="Completions that the student does not write are sampled from the teacher, not taken from the text.",
     )
     sampling_temperature: float = Field(1.0, gt=0, le=100, description="Divides the logits when completions are sampled.")
     temperature: float = Field(1.0, gt=0, le=1e6, description="Divides both models' logits in the loss.")

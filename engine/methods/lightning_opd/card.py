@@ -19,12 +19,16 @@ class Settings(TrainingSettings):
         description="offline: text and the teacher's word on it are made once, before. online: both are made anew at every step, for comparison.",
     )
     sft_steps: int = Field(
-        300, ge=0, le=10_000_000, description="Steps of cross-entropy on text that the teacher wrote; 0 where the student has had them."
+        300,
+        ge=0,
+        le=10_000_000,
+        title="SFT steps",
+        description="Steps of cross-entropy on text that the teacher wrote; 0 where the student has had them.",
     )
-    sft_rows: int = Field(2048, ge=1, le=10_000_000, description="Pieces of text that the teacher writes for that.")
-    sft_batch_size: int = Field(32, ge=1, le=65536, description="Pieces in one step of that phase.")
-    sft_learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of that phase.")
-    sft_schedule: Schedule = Field("constant", description="Schedule of the learning rate over that phase.")
+    sft_rows: int = Field(2048, ge=1, le=10_000_000, title="SFT rows", description="Pieces of text that the teacher writes for that.")
+    sft_batch_size: int = Field(32, ge=1, le=65536, title="SFT batch size", description="Pieces in one step of that phase.")
+    sft_learning_rate: float = Field(3e-3, gt=0, le=100, title="SFT learning rate", description="Step size at the start of that phase.")
+    sft_schedule: Schedule = Field("constant", title="SFT schedule", description="Schedule of the learning rate over that phase.")
     allow_other_teacher: bool = Field(
         False, description="Go on although the second teacher, which writes the text of the first phase, is another one than the first."
     )

@@ -21,9 +21,11 @@ class Settings(TrainingSettings):
     reduction: int = Field(2, ge=2, le=1024, description="How much narrower each layer of the discriminator is than the one before.")
     final_relu: bool = Field(True, description="ReLU after the discriminator's last layer, as in the released code.")
     lr_d: float = Field(
-        1e-4, gt=0, le=100, description="The discriminator's step size at the start, where it does not follow the main one."
+        1e-4, gt=0, le=100, title="LR d", description="The discriminator's step size at the start, where it does not follow the main one."
     )
-    lr_d_follows_main: bool = Field(True, description="Give the discriminator the student's step size, as the released code in fact does.")
+    lr_d_follows_main: bool = Field(
+        True, title="LR d follows main", description="Give the discriminator the student's step size, as the released code in fact does."
+    )
     combine: Literal["average", "random_teacher"] = Field(
         "average", description="What teaches a batch: the average of all teachers' probabilities, or one teacher drawn anew for each batch."
     )

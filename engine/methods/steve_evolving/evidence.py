@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.events import Evaluation, Event
-from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results, above, all_of, at_least
+from engine.evidence.experiment import Arm, Claim, Evidence, higher
 
 FIRST, LAST = "success_first_half", "success_last_half"
 
@@ -18,13 +18,6 @@ def arm(*, skills: bool, guardrails: bool) -> Callable[[int], dict[str, Any]]:
         "seed": seed,
         "budget": {"steps": 60},
     }
-
-
-def no_decline(results: Results) -> Finding:
-    """The full arm's second half is at least as good as its first."""
-    first, last = results.mean("full", FIRST), results.mean("full", LAST)
-    assert first is not None and last is not None
-    return Finding(last >= first, f"success {first:.4f} in the first half, {last:.4f} in the last")
 
 
 def online(name: str) -> Callable[[Sequence[Event]], float | None]:
@@ -57,18 +50,19 @@ knowledge is judged on 50 episodes of the split test, with draws that are the sa
     read={name: online(name) for name in (FIRST, LAST, "repeated_failures", "guardrail_precision")},
     claims=(
         Claim(
-            "With all knowledge the last half succeeds more often than without memory, by at least 0.1.",
-            above(LAST, "full", "no-memory", by=0.1),
+            "With all knowledge the last half succeeds more often than without memory, by more than 0.1.",
+            higher(LAST, "full", "no-memory", margin=0.1),
         ),
-        Claim("With all knowledge the last half is at least as good as without skills.", at_least(LAST, "full", "no-skills")),
-        Claim("With all knowledge the last half is at least as good as the first.", no_decline),
+        Claim("With all knowledge the last half succeeds more often than without skills.", higher(LAST, "full", "no-skills")),
+        Claim("With all knowledge the last half succeeds more often than the first.", higher(LAST, "full", "full", other_metric=FIRST)),
         Claim(
             "In the last half: no guardrails above no skills, no skills above no memory.",
-            all_of(above(LAST, "no-guardrails", "no-skills", by=0.001), above(LAST, "no-skills", "no-memory", by=0.001)),
+            higher(LAST, "no-guardrails", "no-skills"),
+            higher(LAST, "no-skills", "no-memory"),
         ),
     ),
     notes="""
-- All against no guardrails is reported, not claimed: 30 episodes a seed are few (one standard error of a share near 0.25 over 90 episodes is 0.05).
+- All against no guardrails is reported, not claimed: 30 episodes a seed are few (one standard error of a share near 0.25 over 150 episodes is 0.035).
 - In the paper guardrails matter more than skills. Here the scripted planner has no recipes, so skills are what it lacks most.
 - Repeated failures are a share of all actions of the last half.
 """,

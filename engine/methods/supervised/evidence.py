@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.evidence.experiment import Arm, Claim, Evidence, below
+from engine.evidence.experiment import Arm, Claim, Evidence, lower
 from engine.tasks.digits import protocol
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -28,6 +28,6 @@ test labels are clean.
     ),
     baseline="ce",
     metrics=("accuracy", "nll", "ece", "brier"),
-    claims=(Claim("Label smoothing lowers the NLL when labels are wrong.", below("nll", "ls", "ce")),),
+    claims=(Claim("Label smoothing lowers the NLL when labels are wrong.", lower("nll", "ls", "ce")),),
     published="Szegedy et al. (2015) report 0.2 % less error on ImageNet, top-1 and top-5, from smoothing of 0.1; no experiment of that size is run here.",
 )

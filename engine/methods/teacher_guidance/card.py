@@ -46,6 +46,10 @@ class Settings(TrainingSettings):
         "constant", description="Schedule of the learning rate over one generation, as for supervised training."
     )
 
+    def share(self, number: int) -> float:
+        """α of fit `number`, from 0, as `alpha` gives it."""
+        return self.alpha[number if len(self.alpha) > 1 else 0]
+
 
 def check(spec: "RunSpec") -> list[Problem]:
     """What variant, estimator, shares and student do not allow together."""

@@ -104,26 +104,36 @@ def judged_of(run: Run) -> Judged | None:
     return scores.judged(list(newest), number=run.number, headline=spec_table.headline_of(run.spec), baseline=baseline)
 
 
-def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec in the order in which it is declared; the database keeps none. What is not declared any more comes last."""
+def declarations_of(spec: Mapping[str, Any]) -> dict[str, type[BaseModel] | None]:
+    """The model of each part of a spec that has fields of its own; None where the method or the task is not in the catalog any more."""
     method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
-    inner = {
+    return {
         "settings": method.settings if method else None,
         "task_options": task.options if task else None,
         "budget": Budget,
         "cadence": Cadence,
     }
-    return {key: _in_order(value, inner.get(key)) for key, value in _in_order(upgraded(spec), RunSpec).items()}
+
+
+def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec in the order in which it is declared; the database keeps none. What is not declared any more comes last."""
+    declarations = declarations_of(spec)
+    return {key: _in_order(value, declarations.get(key)) for key, value in _in_order(upgraded(spec), RunSpec).items()}
 
 
 def config_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The spec as (name, value) in words, without what is empty."""
     lines: list[tuple[str, str]] = []
+    declarations = declarations_of(spec)
     for key, value in ordered(spec).items():
         if key == "format":
             continue
-        if key in {"settings", "task_options", "budget", "cadence"} and isinstance(value, Mapping):
-            lines += [(label_of(name), _words(inner)) for name, inner in value.items() if inner is not None and inner != []]
+        if key in declarations and isinstance(value, Mapping):
+            model = declarations[key]
+            fields = model.model_fields if model is not None else {}
+            lines += [
+                (label_of(name, fields.get(name)), _words(inner)) for name, inner in value.items() if inner is not None and inner != []
+            ]
         elif value not in (None, [], {}):
             lines.append((label_of(key), _words(value)))
     return lines
