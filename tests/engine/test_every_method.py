@@ -12,6 +12,8 @@ import torch
 
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
+from engine.evidence import experiment
+from engine.evidence.consistency import problems_of
 from engine.evidence.tiny_runs import TinyRuns, fewer
 from engine.metrics.cards import METRICS
 from engine.run.export import load_model
@@ -239,3 +241,11 @@ def test_it_is_measured_against_a_baseline_that_exists(card: MethodCard) -> None
     assert module.evidence is not None
     assert card.baseline is None or card.baseline in catalog.methods()
     assert card.version >= 1
+
+
+@every_method
+def test_its_evidence_runs_it(card: MethodCard) -> None:
+    """A folder that began as the copy of another method's measures that one until its evidence is changed."""
+    problems = problems_of(experiment.load(card.id), card.id)
+
+    assert not problems, "\n".join(problems)
