@@ -59,6 +59,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for card in catalog.methods().values():
         yield Path(f"reference/methods/{card.id}.md"), method_page(card, catalog.readme(card.id))
     yield Path("reference/tasks.md"), tasks_page(catalog.tasks())
+    yield Path("reference/kinds.md"), kinds_page(catalog.kinds(), catalog.methods(), catalog.tasks())
     yield Path("reference/metrics.md"), metrics_page(METRICS)
     yield Path("reference/run-spec.md"), spec_page()
     yield Path("reference/events.md"), events_page(events)
@@ -160,6 +161,19 @@ def default_teacher(card: Any) -> str:
         return "; no default teacher"
     recipe = changes(card.teacher_preset.settings, card.teacher_preset.budget)
     return f"; default teacher `{card.teacher}`, trained by `{card.teacher_method}` with {recipe}"
+
+
+def kinds_page(kinds: Mapping[str, Any], methods: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:
+    parts = []
+    for kind in kinds.values():
+        makers = [f"[{card.id}](methods/{card.id}.md)" for card in methods.values() if kind.id in card.student.kinds]
+        judges = [f"`{card.id}`" for card in tasks.values() if kind.id in card.kinds]
+        parts += [
+            f"## {kind.title[0].upper()}{kind.title[1:]}",
+            f"`{kind.id}`: {kind.summary}",
+            f"Methods: {', '.join(makers) or 'none'}. Tasks: {', '.join(judges) or 'none'}. Judged first by: {', '.join(kind.headline)}.",
+        ]
+    return page("Kinds of students", *parts)
 
 
 def metrics_page(cards: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from engine.errors import StateError
 from engine.lineage import Source
-from engine.optimizers import Drive, lr_schedule_of, new_optimizer
+from engine.optimizers import ScheduledOptimizer, lr_schedule_of, new_optimizer
 from engine.spec.cards import MethodCard, MethodSettings, OptimizerSettings
 
 if TYPE_CHECKING:
@@ -148,12 +148,12 @@ class Method:
 
     card: ClassVar[MethodCard]
     settings: MethodSettings
-    OWN: ClassVar[frozenset[str]] = frozenset({"_context", "_drives", "_constants"})
+    OWN: ClassVar[frozenset[str]] = frozenset({"_context", "_scheduled", "_constants"})
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._constants: frozenset[str] | None = None  # until build() ends
-        self._drives: dict[Optimizer, Drive] = {}
+        self._scheduled: dict[Optimizer, ScheduledOptimizer] = {}
         self.settings = context.settings
         self.student = context.student
         self.generator = context.generator
@@ -275,42 +275,46 @@ class Method:
         )
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)
-        course = lr_schedule_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
+        schedule = lr_schedule_of(optimizer, settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
         scaler = torch.amp.GradScaler(self.device.type) if self._context.precision is torch.float16 else None
-        self._drives[optimizer] = Drive(course, settings.gradient_clip, parameters, scaler)
+        self._scheduled[optimizer] = ScheduledOptimizer(optimizer, schedule, settings.gradient_clip, parameters, scaler)
         return optimizer
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, retain_graph: bool = False) -> None:
         """Backward into this optimizer's parameters only; after the batch's last micro-batch also clipping, schedule and step."""
-        drive, micro = self._drives[optimizer], self._context.micro
+        scheduled, micro = self._scheduled[optimizer], self._context.micro
         reduced = self._context.precision is not torch.float32
         if micro.weight != 1.0:
             loss = loss * micro.weight
-        if drive.scaler is not None:
-            loss = drive.scaler.scale(loss)
-        trained = [parameter for parameter in drive.parameters if parameter.requires_grad]
+        if scheduled.scaler is not None:
+            loss = scheduled.scaler.scale(loss)
+        trained = [parameter for parameter in scheduled.parameters if parameter.requires_grad]
         if reduced:
             with torch.autocast(self.device.type, enabled=False):
                 loss.backward(inputs=trained, retain_graph=retain_graph)
         else:
             loss.backward(inputs=trained, retain_graph=retain_graph)
         if micro.last:
-            drive.step(optimizer)
+            scheduled.step()
             if reduced:
                 torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were before this step
 
     # What the runner uses
 
     @property
-    def optimizers(self) -> dict[str, Optimizer]:
-        """Those of `make_optimizer`, by attribute."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Optimizer) and value in self._drives}
+    def learning_rates(self) -> dict[str, float]:
+        """The rate of the newest update of each optimizer of `make_optimizer`, by attribute."""
+        return {name: scheduled.schedule.newest_rate for name, scheduled in self._by_attribute()}
 
     @property
     def scalers(self) -> "dict[str, torch.amp.GradScaler]":
         """The loss scalers of float16, by their optimizer's attribute."""
-        scalers = {name: self._drives[optimizer].scaler for name, optimizer in self.optimizers.items()}
-        return {name: scaler for name, scaler in scalers.items() if scaler is not None}
+        return {name: scheduled.scaler for name, scheduled in self._by_attribute() if scheduled.scaler is not None}
+
+    def _by_attribute(self) -> Iterator[tuple[str, ScheduledOptimizer]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Optimizer) and value in self._scheduled:
+                yield name, self._scheduled[value]
 
     @property
     def constants(self) -> frozenset[str]:

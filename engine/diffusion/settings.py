@@ -35,7 +35,7 @@ class DistributionMatchingSettings(OptimizerSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of both networks.")
     learning_rate: float = Field(3e-4, gt=0, le=100, description="Step size of the generator at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="Course of both learning rates over the budget."
+        "constant", description="Schedule of both learning rates over the budget."
     )
     gradient_clip: float | None = Field(
         10.0, gt=0, description="Largest norm of each network's gradient over all its parameters; empty for no clipping."

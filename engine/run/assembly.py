@@ -17,6 +17,7 @@ from engine.run.state import modules_of, seal
 from engine.seeds import derived_seed, seed_everything
 from engine.spec import catalog
 from engine.spec.cards import Needs
+from engine.spec.epochs import steps_per_epoch
 from engine.spec.run_spec import ModelRef, RunSpec
 from engine.tasks.task import Task
 
@@ -35,8 +36,8 @@ class Assembly:
     micro: MicroBatch
     blueprint: dict[str, Any]
     batch_size: int
-    micro_batches: int
-    team: ProcessGroup
+    gradient_accumulation_steps: int
+    process_group: ProcessGroup
 
 
 def assemble(
@@ -55,7 +56,7 @@ def assemble(
     """
     method_class = method_class or catalog.load_method(spec.method)
     task_class = task_class or catalog.load_task(spec.task)
-    team, device = process_group_of(spec.devices), device_of(spec)
+    process_group, device = process_group_of(spec.devices), device_of(spec)
     seed_everything(spec.seed)
     task = task_class(task_class.card.options.model_validate(spec.task_options), device)
     settings = method_class.card.settings.model_validate(spec.settings)
@@ -95,14 +96,14 @@ def assemble(
     )
     method.build()
     seal(method)
-    if team.size > 1 and not any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules_of(method)):
+    if process_group.size > 1 and not any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules_of(method)):
         raise SpecError.at("devices", f"{method.card.id} runs on one device; got {spec.devices}.")
-    micro_batches = getattr(settings, "micro_batches", 1)
-    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, micro_batches, team)
+    gradient_accumulation_steps = getattr(settings, "gradient_accumulation_steps", 1)
+    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, gradient_accumulation_steps, process_group)
 
 
 def device_of(spec: RunSpec) -> torch.device:
-    """The device that a spec asks for. "auto" takes a GPU where there is one."""
+    """The device that a spec asks for: a GPU where there is one, unless it says cpu. Raises SpecError for cuda where there is none."""
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise SpecError.at("device", "there is no CUDA device on this machine; choose auto or cpu.")
     if spec.device == "cpu" or not torch.cuda.is_available():
@@ -112,8 +113,8 @@ def device_of(spec: RunSpec) -> torch.device:
 
 def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
     assert spec.budget is not None, "a parsed spec has a budget"
-    steps_per_epoch = max(1, -(-rows // batch_size))
-    return Length(spec.budget.steps or (spec.budget.epochs or 1) * steps_per_epoch, steps_per_epoch)
+    epoch = steps_per_epoch(rows, batch_size)
+    return Length(spec.budget.steps or (spec.budget.epochs or 1) * epoch, epoch)
 
 
 def _open(

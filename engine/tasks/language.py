@@ -123,7 +123,7 @@ class LanguageTask(Task):
 
     # How a model is judged
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_language_model(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """See `engine.metrics.language`: on text of the split, and on the model's own completions of its prompts. `final` adds the speed."""
         assert isinstance(model, CausalLM), f"{self.card.id} judges causal language models, got a {type(model).__name__}"
         assert teacher is None or isinstance(teacher, CausalLM), f"{self.card.id}: the teacher is a {type(teacher).__name__}"

@@ -14,6 +14,8 @@ import torch
 
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
+from engine.evidence import experiment
+from engine.evidence.consistency import problems_of
 from engine.evidence.tiny_runs import TinyRuns, fewer
 from engine.metrics.cards import METRICS
 from engine.run.export import load_model
@@ -189,11 +191,11 @@ def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, bench: 
     """By SGD: Adam divides by the gradient's size, so where that is rounding it makes a step of what differs in the last bit."""
     trained = {}
     if not issubclass(card.settings, TrainingSettings):
-        assert "micro_batches" not in card.settings.model_fields
+        assert "gradient_accumulation_steps" not in card.settings.model_fields
         return
 
     for pieces in (1, 2):
-        settings = {"micro_batches": pieces, "optimizer": "sgd", "learning_rate": 0.01}
+        settings = {"gradient_accumulation_steps": pieces, "optimizer": "sgd", "learning_rate": 0.01}
         bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence=RARELY))
         trained[pieces] = torch.cat([parameter.flatten() for parameter in load_model(tmp_path / f"{pieces}/student")[0].parameters()])
 
@@ -313,3 +315,11 @@ def test_it_is_measured_against_a_baseline_that_exists(card: MethodCard) -> None
     assert module.evidence is not None
     assert card.baseline is None or card.baseline in catalog.methods()
     assert card.version >= 1
+
+
+@every_method
+def test_its_evidence_runs_it(card: MethodCard) -> None:
+    """A folder that began as the copy of another method's measures that one until its evidence is changed."""
+    problems = problems_of(experiment.load(card.id), card.id)
+
+    assert not problems, "\n".join(problems)

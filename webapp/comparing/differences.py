@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.spec.earlier_names import upgraded
 from engine.spec.reference import described_reference
 
 UNCOMPARED = ("format", "cadence", "threads")
@@ -20,7 +21,7 @@ def flat(value: Any, at: str = "") -> dict[str, Any]:
 
 def changes_between(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """The paths in which the specs differ, each with every spec's value; None where a spec has no such field."""
-    tables = [flat({key: value for key, value in spec.items() if key not in UNCOMPARED}) for spec in specs]
+    tables = [flat({key: value for key, value in upgraded(spec).items() if key not in UNCOMPARED}) for spec in specs]
     paths = dict.fromkeys(path for table in tables for path in table)
     rows = {path: tuple(table.get(path) for table in tables) for path in paths}
     return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}

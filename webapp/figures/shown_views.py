@@ -1,6 +1,6 @@
 """Views (`engine.charts`) as pages show them: each by its form and not by its name, bounded, whatever is in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,11 @@ class View:
         return f"own-{self.id}"
 
 
-def views_of(tables: Mapping[str, Any], *, number: int) -> list[View]:
-    """Those of the tables that say how they are drawn."""
-    found = (
-        _view(name, table, color_of(number)) for name, table in sorted(tables.items()) if isinstance(table, Mapping) and "view" in table
-    )
+def views_of(tables: Mapping[str, Any], *, number: int, first: Sequence[str] = ()) -> list[View]:
+    """Those of the tables that say how they are drawn: those that are named first, then by name."""
+    place = {name: index for index, name in enumerate(first)}
+    names = sorted(tables, key=lambda name: (place.get(name, len(place)), name))
+    found = (_view(name, tables[name], color_of(number)) for name in names if isinstance(tables[name], Mapping) and "view" in tables[name])
     return [view for view in found if view is not None]
 
 

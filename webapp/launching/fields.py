@@ -20,7 +20,7 @@ from engine.spec.setting_words import helpful_limits, label_of, schemas_of
 
 Kind = Literal["number", "integer", "choice", "flag", "text", "list", "json"]
 
-FOLDED = frozenset({"micro_batches", "momentum", "nesterov", "gradient_clip", "weight_decay"})
+FOLDED = frozenset({"gradient_accumulation_steps", "momentum", "nesterov", "gradient_clip", "weight_decay"})
 """Settings that every method has and few people touch: under "Optimizer details"."""
 
 BUDGET = ("steps", "epochs", "seconds")

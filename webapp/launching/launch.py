@@ -12,6 +12,7 @@ from pydantic import Field
 
 from engine.errors import Problem, SpecError
 from engine.spec.cards import Needs, StrictModel
+from engine.spec.earlier_names import upgraded
 from engine.spec.run_spec import ModelRef, RunSpec, problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Project, Role, User
@@ -86,7 +87,7 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     project = project_for(user, run.project.slug, at_least=Role.OPERATOR)
     if not isinstance(changes, Mapping | None):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")
-    options, spec = _parsed(project, _changed(body_of(run), changes or {}))
+    options, spec = _parsed(project, _changed(body_of(run), upgraded(changes or {})))
     if options.seeds != 1 or options.with_baseline:
         raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")
     (number,) = take_numbers(project)
@@ -98,7 +99,7 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
 
 def body_of(run: Run) -> dict[str, Any]:
     """The body that would launch the run again, under a default name: what the launch form is filled with."""
-    return {**run.spec, "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
+    return {**upgraded(run.spec), "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
 
 
 def take_numbers(project: Project, count: int = 1) -> range:

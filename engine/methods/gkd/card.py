@@ -44,7 +44,7 @@ class GkdSettings(TrainingSettings):
     batch_size: int = Field(32, ge=1, le=65536, description="Prompts in one optimizer step.")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
-        "constant", description="Course of the learning rate over the budget, as in supervised training."
+        "constant", description="Schedule of the learning rate over the budget, as in supervised training."
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 

@@ -58,11 +58,11 @@ def check(spec: "RunSpec") -> list[Problem]:
                 f"logit-standardization needs at least 3 classes, for with 2 every standardized pair is the same; {spec.task} has {classes}.",
             )
         )
-    if base == "mlkd" and spec.settings["micro_batches"] > 1:
+    if base == "mlkd" and spec.settings["gradient_accumulation_steps"] > 1:
         problems.append(
             Problem(
-                "settings.micro_batches",
-                f"must be 1 with mlkd, which compares the rows of a batch with each other; got {spec.settings['micro_batches']}.",
+                "settings.gradient_accumulation_steps",
+                f"must be 1 with mlkd, which compares the rows of a batch with each other; got {spec.settings['gradient_accumulation_steps']}.",
             )
         )
     if base == "mlkd" and len(spec.task_card.input_shape) != 3:

@@ -43,7 +43,7 @@ class Settings(TrainingSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of each generation's weights.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="Course of the learning rate over one generation, as for supervised training."
+        "constant", description="Schedule of the learning rate over one generation, as for supervised training."
     )
 
     def share(self, number: int) -> float:

@@ -98,7 +98,7 @@ class XEcoMLASettings(TrainingSettings):
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
         "cosine",
-        description="Course of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        description="Schedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
         "×0.1 at 62.5, 75 and 87.5 %; or ×0.1 at 50 and 75 %.",
     )
 

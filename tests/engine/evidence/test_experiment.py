@@ -508,7 +508,7 @@ def test_arms_that_a_claim_compares_have_made_equally_many_steps(method_id):
 
 
 def test_every_method_of_the_catalog_has_its_page_of_evidence():
-    folder = Path(__file__).parents[2] / "docs" / "evidence"
+    folder = Path(__file__).parents[3] / "docs" / "evidence"
 
     for method_id, card in catalog.methods().items():
         page = (folder / f"{method_id}.md").read_text(encoding="utf-8")
@@ -532,7 +532,7 @@ def rounds_to(measured: tuple[float, float], cell: tuple[str, str]) -> bool:
 
 
 def test_the_results_in_a_methods_readme_are_those_of_its_page_of_evidence():
-    folder = Path(__file__).parents[2] / "docs" / "evidence"
+    folder = Path(__file__).parents[3] / "docs" / "evidence"
 
     for method_id in catalog.methods():
         results = catalog.readme(method_id).partition("## Results")[2]

@@ -12,7 +12,7 @@ from engine.evidence.memory import HEADING, MIB, Memory, measure_memory, peak_by
 from engine.evidence.report import title_of
 from engine.spec import catalog
 
-PAGES = Path(__file__).parents[2] / "docs" / "evidence"
+PAGES = Path(__file__).parents[3] / "docs" / "evidence"
 MEMORY = Memory("vanilla-kd", alone=230 * MIB, with_run=400 * MIB)
 PAGE = """# Evidence: Knowledge distillation
 

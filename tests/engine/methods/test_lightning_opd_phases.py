@@ -322,8 +322,8 @@ FIELDS = {"method": "lightning-opd", "task": "stdlib-text", "teachers": [f"run:{
     ("settings", "sentence"),
     [
         (
-            {"updates_per_batch": 2, "micro_batches": 2},
-            "settings.micro_batches: must be 1 with several updates a batch, each of which needs all of it; got 2.",
+            {"updates_per_batch": 2, "gradient_accumulation_steps": 2},
+            "settings.gradient_accumulation_steps: must be 1 with several updates a batch, each of which needs all of it; got 2.",
         ),
         (
             {"sft_steps": 0},

@@ -132,7 +132,7 @@ def test_a_run_on_a_gpu_keeps_its_state_there_tells_finite_numbers_and_goes_on_f
 def test_without_a_gpu_the_session_says_how_many_tests_it_leaves_out() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", __file__],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

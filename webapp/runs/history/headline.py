@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from engine.metrics.cards import HEADLINE
 from engine.spec import catalog
 from webapp.runs.models import Evaluation, LatestMetric, Run
 
 
 def headline_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the metrics that the run's student is judged by first, after its kind; a classifier's where method or task are gone from
-    the catalog."""
-    method, task = catalog.methods().get(spec.get("method", "")), catalog.tasks().get(spec.get("task", ""))
-    kind = task.kind_of(method) if method is not None and task is not None else None
-    return HEADLINE.get(kind or "classifier", HEADLINE["classifier"])
+    """The names of the metrics that the run's student is judged by first, after its kind."""
+    return catalog.kind_of(spec).headline
 
 
 def refresh(run_id: UUID) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from engine.spec import catalog
+from engine.spec.earlier_names import upgraded
 from engine.spec.reference import described_reference
 from engine.spec.run_spec import Budget, Cadence, RunSpec
 from engine.spec.setting_words import label_of
@@ -26,7 +27,7 @@ def declarations_of(spec: Mapping[str, Any]) -> dict[str, type[BaseModel] | None
 def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec in the order in which it is declared; the database keeps none. What is not declared any more comes last."""
     declarations = declarations_of(spec)
-    return {key: _in_order(value, declarations.get(key)) for key, value in _in_order(spec, RunSpec).items()}
+    return {key: _in_order(value, declarations.get(key)) for key, value in _in_order(upgraded(spec), RunSpec).items()}
 
 
 def config_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:

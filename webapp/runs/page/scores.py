@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.metrics.cards import HEADLINE, METRICS
+from engine.metrics.cards import METRICS
 from engine.metrics.gap import NO_TEACHER, gap_closed
+from engine.spec import catalog
 from engine.spec.cards import MetricCard
 from webapp.figures.confusion import confusion
 from webapp.figures.figure import Figure
@@ -108,15 +109,17 @@ def scores(
     teacher: Evaluation | None = None,
     *,
     number: int,
-    headline: Sequence[str] = HEADLINE["classifier"],
+    headline: Sequence[str] | None = None,
     baseline: Values | None = None,
     gap_from: Values | None = None,
 ) -> Scores:
     """From an evaluation of the student, and one of its teacher on the same split.
 
-    `headline` are the metrics that a student of this kind is judged by first. `baseline` holds the newest values, on that split, of the run
-    that was launched beside it as its baseline; `gap_from` those of a run without a teacher, from which the gap to the teacher is measured.
+    `headline` are the metrics that a student of this kind is judged by first, those of the first kind when None. `baseline` holds the newest
+    values, on that split, of the run that was launched beside it as its baseline; `gap_from` those of a run without a teacher, from which the gap
+    to the teacher is measured.
     """
+    headline = catalog.kind_of({}).headline if headline is None else headline
     tables, teacher_tables = student.tables, teacher.tables if teacher else {}
     first = (*headline, *MAIN)
     teacher_metrics = teacher.metrics if teacher else {}

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from engine.errors import SpecError
+from engine.spec import catalog
 from engine.spec.reference import described_reference
 from webapp.accounts.models import Role, User
 from webapp.accounts.requests import SignedIn
@@ -124,7 +125,7 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    views = views_of(tables_of(run), number=run.number)
+    views = views_of(tables_of(run), number=run.number, first=catalog.kind_of(run.spec).charts)
     return {"run": run, "status": status_of(run), "scores": scores_of(run), "diagnostics": views}
 
 

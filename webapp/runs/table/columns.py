@@ -6,7 +6,8 @@ from typing import Self
 
 from django.http import HttpResponse
 
-from engine.metrics.cards import HEADLINE, METRICS
+from engine.metrics.cards import METRICS
+from engine.spec import catalog
 from webapp.accounts.requests import SignedIn
 
 COOKIE = "stillhouse_columns"
@@ -73,7 +74,7 @@ class TableState:
         """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that say most."""
         order = {name: place for place, name in enumerate(METRICS)}
         metrics = tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
-        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_most_telling(metrics), *AFTER))
+        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_first_columns(metrics), *AFTER))
 
     def remember(self, response: HttpResponse) -> None:
         """Keeps the columns that there are: those with a title of ours, and the project's own metrics."""
@@ -125,15 +126,15 @@ def _sorting(name: str, first: str, sort: str) -> tuple[str, str]:
     return ({"ascending": f"-{name}", "descending": name}.get(now, first) if first else "", now)
 
 
-def _most_telling(metrics: Sequence[str]) -> tuple[str, ...]:
-    """What the kinds of students in a project are judged by first; a classifier's where nothing was judged yet."""
-    every = list(dict.fromkeys(HEADLINE.values()))
+def _first_columns(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The first columns of the kinds of students that a project has; those of the first kind where nothing was judged yet."""
+    every = list(dict.fromkeys(kind.first_columns for kind in catalog.kinds().values()))
     present = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
-    present = present or [HEADLINE["classifier"]]
+    present = present or every[:1]
     most = MOST_OF_EACH.get(len(present), 1)
     # Of the only kind all are shown, what was measured first: its tasks need not measure the same.
     shown = [
         sorted(one, key=lambda name: name not in metrics) if len(present) == 1 else [name for name in one if name in metrics]
         for one in present
     ]
-    return tuple(dict.fromkeys(name for headline in shown for name in headline[:most]))
+    return tuple(dict.fromkeys(name for columns in shown for name in columns[:most]))

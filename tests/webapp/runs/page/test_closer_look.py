@@ -98,6 +98,12 @@ def test_a_run_without_views_has_no_such_section(finished_run: RunMaker, viewer:
     assert "A closer look" not in page_of(validated(finished_run()), viewer)
 
 
+def test_the_charts_that_the_kind_of_student_names_come_first_and_the_others_by_name() -> None:
+    tables = {name: charts.rows(name, ("a",), [[1]]) for name in ("a", "b", "c", "d")}
+
+    assert [view.id for view in views_of(tables, number=1, first=("d", "gone", "b"))] == ["d", "b", "a", "c"]
+
+
 def test_what_does_not_say_how_it_is_drawn_is_left_out() -> None:
     tables = {"odd": {"n": 3}, "text": "no table", "broken": {"view": "lines", "series": 3}, "unknown": {"view": "hologram"}}
 
