@@ -13,6 +13,7 @@ from engine.diffusion.matching import renoised
 from engine.diffusion.schedules import sigma_of_share
 from engine.method import Diagnostics
 from engine.methods.decoupled_dmd.card import Settings, card
+from engine.methods.decoupled_dmd.charts import BINS, NO_GUIDANCE, augmentation_share, counted, levels_drawn
 from engine.methods.decoupled_dmd.directions import (
     Margins,
     augmentation,
@@ -23,7 +24,6 @@ from engine.methods.decoupled_dmd.directions import (
     pulled,
     target_moments,
 )
-from engine.methods.decoupled_dmd.views import BINS, NO_GUIDANCE, augmentation_share, counted, levels_drawn
 
 KEEP = 0.98
 """What is left of the terms' sizes after a step: they are shown as means over about fifty."""

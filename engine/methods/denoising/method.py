@@ -14,7 +14,7 @@ from engine.diffusion.schedules import geometric_grid
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.denoising.card import Settings, card
-from engine.methods.denoising.views import loss_by_level, losses_by_level
+from engine.methods.denoising.charts import loss_by_level, losses_by_level
 from engine.models.denoisers import Denoiser
 
 WARMUP_DECAY = 0.99

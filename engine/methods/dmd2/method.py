@@ -14,7 +14,7 @@ from engine.diffusion.matching import add_by_bin, direction, drawn_indices, matc
 from engine.diffusion.schedules import karras_table
 from engine.method import Diagnostics
 from engine.methods.dmd2.card import Settings, card
-from engine.methods.dmd2.views import BINS, direction_by_level
+from engine.methods.dmd2.charts import BINS, direction_by_level
 
 
 class DMD2(DistributionMatching):
