@@ -116,7 +116,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a method can tell of itself at an evaluation: numbers by name, and JSON tables for pictures."""
+    """What a method reports of itself at an evaluation: numbers by name, and JSON tables for pictures."""
 
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
@@ -256,7 +256,7 @@ class Method:
         self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
     ) -> None:
         """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.charts)
-        tell a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
+        show a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
         self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:
