@@ -196,6 +196,12 @@ class Method:
     def finish(self) -> None:
         """After the last phase: leaves artifacts by `self.save_table` and `self.save_tensors`."""
 
+    @classmethod
+    def upgraded_state(cls, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state of a checkpoint that earlier code of the method may have written, by today's attributes. `saved` holds each attribute's state
+        as engine.run.state packs it; override this where an attribute got another name or moved into another one."""
+        return saved
+
     # What an author uses
 
     @property

@@ -26,6 +26,16 @@ REMEDIES = {
 OTHER_REMEDY = "keep its content in tensors, numbers, text, or lists and dicts of them, or give it state_dict and load_state_dict"
 
 
+def packed_dict(items: Mapping[str, JsonValue]) -> JsonValue:
+    """A packed dict of values that are packed already."""
+    return {"dict": [[key, packed] for key, packed in items.items()]}
+
+
+def packed_items(packed: JsonValue) -> dict[str, JsonValue]:
+    """The values of a packed dict, packed as they are."""
+    return dict(packed["dict"])
+
+
 class StateSerializer:
     """Packs values and collects their tensors, copied to the CPU, under readable names. A tensor met twice is stored once."""
 

@@ -68,7 +68,11 @@ def capture(method: Method, serializer: StateSerializer) -> JsonValue:
 
 
 def restore(method: Method, saved: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> None:
-    """Puts a captured state back into a method that was built the same way. Raises CheckpointError when it does not fit."""
+    """Puts a captured state back into a method that was built the same way. Raises CheckpointError when it does not fit.
+
+    A state that earlier code of the method captured is read as its `upgraded_state` says.
+    """
+    saved = method.upgraded_state(saved)
     owners: dict[str, Any] = dict(_changing(method))
     owners |= {f"teachers.{index}": teacher for index, teacher in enumerate(_trained_teachers(method))}
     owners |= {f"scalers.{name}": scaler for name, scaler in method.scalers.items()}

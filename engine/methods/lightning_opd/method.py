@@ -4,13 +4,15 @@ Phase sft: the student learns text that the teacher wrote. Phase prepare: that s
 tokens once, and one number a token is kept. Phase distill: policy gradient towards the kept scores, with no teacher.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Phase
+from engine.methods.lightning_opd import earlier_state
 from engine.methods.lightning_opd.cache import Tensors, core_of, log_probs, rows_of_step, scored, store
 from engine.methods.lightning_opd.card import LightningOPDSettings, card
 from engine.methods.lightning_opd.consistency import OTHER_WRITER, UNKNOWN_WRITER, consistency_of, fingerprints_of, refuse_other_writer
@@ -194,6 +196,11 @@ class LightningOPD(LanguageMethod):
 
     def reference(self) -> nn.Module:
         return self.scorer
+
+    @classmethod
+    def upgraded_state(cls, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Checkpoints of before the teacher's calls and the seconds were counted by objects of their own are read too."""
+        return earlier_state.upgraded(saved)
 
     # What is shown
 

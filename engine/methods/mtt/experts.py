@@ -45,7 +45,7 @@ def leave(method: "MTT") -> None:
     """The buffer as an artifact of the run and, where buffers are kept, as a file for later runs."""
     experts, accuracy = method.experts, float(matched(method, method.expert_accuracy).mean())
     facts = {"seeds": method.seeds, "names": list(method.network.names), "recipe": experts.recipe_hash}
-    method.save_tensors("experts", {"trajectories": experts.trajectories}, facts, views=lr_schedule_of(method))
+    method.save_tensors("experts", {"trajectories": experts.trajectories}, facts, views=experts_views(method))
     method.log(f"The experts get {accuracy:.1%} of the validation rows right after {method.settings.expert_epochs} epochs.")
     try:
         experts.keep()
@@ -53,7 +53,7 @@ def leave(method: "MTT") -> None:
         method.log(f"The experts could not be kept for later runs: {error}. The run goes on.")
 
 
-def lr_schedule_of(method: "MTT") -> dict[str, Any]:
+def experts_views(method: "MTT") -> dict[str, Any]:
     """Views of a few experts over a few epochs, the first and the last among them."""
     last, rows = method.settings.expert_epochs, method.task.splits["validation"]
     epochs = sorted({round(at * last / (SHOWN_EPOCHS - 1)) for at in range(SHOWN_EPOCHS)})

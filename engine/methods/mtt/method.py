@@ -20,10 +20,10 @@ from engine.distilled_sets.matching import GRADIENTS, Matched, inner_plan
 from engine.distilled_sets.settings import TrajectorySettings
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
-from engine.methods.mtt import diagnostics, experts, recipe, warnings
+from engine.methods.mtt import diagnostics, earlier_state, experts, recipe, warnings
 from engine.methods.mtt.beginning import first_pictures, prepared_set
 from engine.methods.mtt.card import card
-from engine.methods.mtt.course import LOWEST_RATE, LRSchedule
+from engine.methods.mtt.course import LOWEST_RATE, OuterLoopHistory
 from engine.methods.mtt.selection import BestSet, accuracy_of
 from engine.models.synthetic_set import SyntheticSet, set_blueprint
 from engine.seeds import derived_seed
@@ -55,7 +55,7 @@ class MTT(Method):
         self.initial = torch.zeros_like(self.set.images)
         self.image_optimizer = torch.optim.SGD([self.set.trained], lr=s.image_rate, momentum=s.outer_momentum)
         self.rate_optimizer = torch.optim.SGD([self.rate()], lr=s.learned_rate_rate, momentum=s.outer_momentum)
-        self.course = LRSchedule(self.budget.steps, device)
+        self.course = OuterLoopHistory(self.budget.steps, device)
 
     @property
     def seeds(self) -> list[int]:
@@ -198,6 +198,11 @@ class MTT(Method):
         return GRADIENTS[s.gradient](
             self.network, start=theta, target=target, images=self.set.trained, labels=self.set.labels, rate=self.rate(), plan=plan
         )
+
+    @classmethod
+    def upgraded_state(cls, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Checkpoints of before the experts, the best set and the outer loop had objects of their own are read too."""
+        return earlier_state.upgraded(saved)
 
     # What a person sees of it
 

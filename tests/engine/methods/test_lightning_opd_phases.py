@@ -10,6 +10,8 @@ from engine.method import Batch, Logs
 from engine.methods.lightning_opd.evidence import evidence
 from engine.methods.lightning_opd.method import LightningOPD
 from engine.rollout.fingerprint import weights_fingerprint
+from engine.run.serializer import StateSerializer
+from engine.run.state import capture, restore
 from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import weights
 from tests.engine.methods.language import gpt2, new_language_method, play
@@ -356,3 +358,25 @@ def test_completions_that_do_not_fit_the_context_are_refused():
         new({"max_new_tokens": 40})
 
     assert str(refused.value) == "settings.max_new_tokens: must fit all models' context of 32 tokens with the prompt; got 40."
+
+
+# Checkpoints of earlier code
+
+
+def test_counts_and_seconds_of_an_earlier_checkpoint_go_on():
+    method, _ = new()
+    serializer = StateSerializer()
+    earlier = {
+        "calls": {"sft": 12, "prepare": 4, "distill": 0, "evaluation": 1},
+        "tokens": {"sft": 72, "prepare": 200, "distill": 0, "evaluation": 640},
+        "seconds": {"rollout": 0.5, "scoring": 0.25, "training": 2.0},
+        "asking": "evaluation",
+    }
+    saved = {name: state for name, state in capture(method, serializer).items() if name not in ("asked", "clock")}
+    saved |= {name: {"value": serializer.pack(value, name)} for name, value in earlier.items()}
+
+    restore(method, saved, serializer.tensors)
+
+    assert method.asked.calls == earlier["calls"]
+    assert method.asked.tokens == earlier["tokens"]
+    assert method.clock.seconds == earlier["seconds"]

@@ -17,6 +17,8 @@ from engine.models.build import build
 from engine.models.synthetic_set import SyntheticSet
 from engine.run.export import load_model
 from engine.run.runner import execute
+from engine.run.serializer import StateSerializer
+from engine.run.state import capture, restore
 from engine.seeds import derived_seed
 from engine.spec.run_spec import RunSpec
 from tests.engine.distilled_sets.matcher import BLUEPRINT, digits, finished, new_matcher, walk
@@ -302,6 +304,74 @@ def test_compared_numbers_have_cards():
 
     own = {"image_gradient", "image_change"}
     assert set(judged) | set(method.diagnostics().metrics) <= set(METRICS) | own
+
+
+# Checkpoints of earlier code
+
+
+def written_earlier(method: Any, serializer: StateSerializer) -> dict[str, Any]:
+    """The state of a method before experts, best set and outer loop had objects of their own."""
+    experts, best, course = method.experts, method.best, method.course
+    moved = {
+        "buffer": experts.trajectories,
+        "cosines": experts.cosines,
+        "best_accuracy": torch.tensor(-1.0) if best is None else best.accuracy,
+        **{name: getattr(course, name) for name in ("losses", "rates", "starts", "image_gradient", "iterations")},
+    }
+    method.best = None if best is None else best.set
+    saved = {name: state for name, state in capture(method, serializer).items() if name not in ("experts", "course", *ADDED_BY_THE_TEST)}
+    method.best = best
+    return saved | {name: {"value": serializer.pack(value, name)} for name, value in moved.items()}
+
+
+def brought_back(method: Any, settings: dict[str, Any]) -> Any:
+    """A new method with the state of the given one, by way of an earlier checkpoint."""
+    serializer, again = StateSerializer(), new_matcher(settings=settings)
+    saved = written_earlier(method, serializer)
+    for name in ADDED_BY_THE_TEST:
+        del again.__dict__[name]
+    restore(again, saved, serializer.tensors)
+    return again
+
+
+ADDED_BY_THE_TEST = ("left", "said")
+SETTINGS = {"the last set": {}, "the best set": {"keep": "best", "keep_every": 2, "labels": "expert", "ema_decay": 0.5}}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_checkpoint_of_earlier_code_brings_back_all_that_it_held(settings: dict[str, Any]):
+    method = finished(new_matcher(settings=settings))
+
+    again = brought_back(method, settings)
+
+    assert torch.equal(again.experts.trajectories, method.experts.trajectories)
+    assert torch.equal(again.experts.cosines, method.experts.cosines)
+    assert again.course.iterations == 4
+    for name in ("losses", "rates", "starts", "image_gradient"):
+        assert torch.equal(getattr(again.course, name), getattr(method.course, name))
+    for name, tensor in method.product().state_dict().items():
+        assert torch.equal(again.product().state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_best_set_comes_back_with_its_accuracy_and_its_mode(training: bool):
+    settings = SETTINGS["the best set"]
+    method = finished(new_matcher(settings=settings))
+    method.best.train(training)
+
+    again = brought_back(method, settings)
+
+    assert again.best.accuracy == method.best.accuracy > 0
+    assert again.best.training == again.best.set.training == training
+
+
+def test_experts_whose_seconds_nobody_measured_are_not_kept_for_later_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    method = finished(new_matcher())
+    monkeypatch.setenv("STILLHOUSE_BUFFERS", str(tmp_path))
+
+    brought_back(method, {}).end_experts()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 # In the runner
