@@ -1,6 +1,6 @@
 """What Docker asks a container: `python health.py web|worker|beat`. Exits 0 when it is well; otherwise 1, with a sentence.
 
-A container whose process has ended needs no check, Docker starts it again. This tells whether a living one can do its work.
+A container whose process has ended needs no check, Docker starts it again. This reports whether a living one can do its work.
 """
 
 import os

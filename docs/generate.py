@@ -5,17 +5,17 @@ import inspect
 import os
 import re
 import sys
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import django
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from engine.spec.setting_words import limits_of, schemas_of, type_words
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -28,9 +28,6 @@ ENVIRONMENT = {
     "STILLHOUSE_STORE": "Folder of artifacts and checkpoints; web and workers must see the same one.",
     "STILLHOUSE_DEBUG": "Development mode. Off in production; then STILLHOUSE_SECRET_KEY must be set.",
     "STILLHOUSE_SECRET_KEY": "Signs sessions. A long random text of your own.",
-    "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
-    "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
-    "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), for runs whose task option `features` is `inception`. Unset: such runs are refused.",
     "STILLHOUSE_HOSTS": "Host names that the web server answers to, separated by commas.",
     "STILLHOUSE_ORIGINS": "Origins, with scheme, from which forms may be posted, separated by commas.",
     "STILLHOUSE_TLS": "Pages and cookies only over HTTPS. On when STILLHOUSE_DEBUG is off.",
@@ -46,7 +43,8 @@ ENVIRONMENT = {
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "CUDA_VISIBLE_DEVICES": "The GPUs that a worker offers, as CUDA understands it.",
 }
-"""What each variable means. The names and defaults come from the code, and a name without a sentence here is refused."""
+"""What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a
+sentence is refused."""
 
 ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds)$")
 
@@ -61,6 +59,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for card in catalog.methods().values():
         yield Path(f"reference/methods/{card.id}.md"), method_page(card, catalog.readme(card.id))
     yield Path("reference/tasks.md"), tasks_page(catalog.tasks())
+    yield Path("reference/kinds.md"), kinds_page(catalog.kinds(), catalog.methods(), catalog.tasks())
     yield Path("reference/metrics.md"), metrics_page(METRICS)
     yield Path("reference/run-spec.md"), spec_page()
     yield Path("reference/events.md"), events_page(events)
@@ -118,52 +117,18 @@ def changes(*parts: Mapping[str, Any]) -> str:
 
 
 def settings_table(model: type[BaseModel]) -> str:
+    schemas = schemas_of(model)
     rows = [
-        (f"`{name}`", type_name(info.annotation), limits(info), default_of(info), info.description or "")
+        (
+            f"`{name}`",
+            type_words(schemas[name], quote="`"),
+            ", ".join(limit.in_signs for limit in limits_of(schemas[name])),
+            default_of(info),
+            info.description or "",
+        )
         for name, info in model.model_fields.items()
     ]
     return table(("field", "type", "limits", "default", "what it does"), rows)
-
-
-def type_name(annotation: Any) -> str:
-    """A field's type in words that a person who writes JSON knows."""
-    inner = get_args(annotation)
-    match get_origin(annotation):
-        case None:
-            words = {
-                str: "text",
-                bool: "true or false",
-                int: "whole number",
-                float: "number",
-                dict: "object",
-                type(None): "empty",
-                Any: "anything",
-            }
-            return words.get(annotation) or annotation.__name__
-        case typing.Annotated:
-            return type_name(inner[0])
-        case typing.Literal:
-            return ", ".join(f"`{choice}`" for choice in inner)
-        case types.UnionType | typing.Union:
-            return " or ".join(type_name(choice) for choice in inner)
-        case origin if origin is list:
-            return f"list of {type_name(inner[0])}"
-        case _:
-            return "object"
-
-
-def limits(info: FieldInfo) -> str:
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
-    return ", ".join(
-        f"{sign} {spelled(getattr(limit, name))}"
-        for limit in info.metadata
-        for name, sign in signs.items()
-        if getattr(limit, name, None) is not None
-    )
-
-
-def spelled(limit: float) -> str:
-    return f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}"
 
 
 def default_of(info: FieldInfo) -> str:
@@ -196,6 +161,19 @@ def default_teacher(card: Any) -> str:
         return "; no default teacher"
     recipe = changes(card.teacher_preset.settings, card.teacher_preset.budget)
     return f"; default teacher `{card.teacher}`, trained by `{card.teacher_method}` with {recipe}"
+
+
+def kinds_page(kinds: Mapping[str, Any], methods: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:
+    parts = []
+    for kind in kinds.values():
+        makers = [f"[{card.id}](methods/{card.id}.md)" for card in methods.values() if kind.id in card.student.kinds]
+        judges = [f"`{card.id}`" for card in tasks.values() if kind.id in card.kinds]
+        parts += [
+            f"## {kind.title[0].upper()}{kind.title[1:]}",
+            f"`{kind.id}`: {kind.summary}",
+            f"Methods: {', '.join(makers) or 'none'}. Tasks: {', '.join(judges) or 'none'}. Judged first by: {', '.join(kind.headline)}.",
+        ]
+    return page("Kinds of students", *parts)
 
 
 def metrics_page(cards: Mapping[str, Any]) -> str:
@@ -256,12 +234,13 @@ def events_page(module: ModuleType) -> str:
 
 
 def errors_page(module: ModuleType) -> str:
+    from webapp import conflict
     from webapp.launching import launch
-    from webapp.runs import lifecycle
+    from webapp.runs.lifecycle import states, workers
 
     engine_rows = exceptions_of(module)
-    web_rows = [*exceptions_of(lifecycle), *exceptions_of(launch)]
-    answers = table(
+    web_rows = [row for room in (workers, conflict, states, launch) for row in exceptions_of(room)]
+    responses = table(
         ("status", "body", "when"),
         [
             (
@@ -274,7 +253,7 @@ def errors_page(module: ModuleType) -> str:
     )
     head = ("error", "when")
     return page(
-        "Errors", "## The API's answers", answers, "## In the engine", table(head, engine_rows), "## In the web", table(head, web_rows)
+        "Errors", "## The API's responses", responses, "## In the engine", table(head, engine_rows), "## In the web", table(head, web_rows)
     )
 
 
@@ -304,12 +283,26 @@ def environment_variables() -> dict[str, str]:
     return found
 
 
+def meanings(cards: Iterable[Any]) -> dict[str, str]:
+    """A sentence for each variable: those above, and those of the cards of methods and tasks. Two that differ are refused."""
+    found = dict(ENVIRONMENT)
+    for card in cards:
+        for name, meaning in card.environment.items():
+            if found.setdefault(name, meaning) != meaning:
+                raise SystemExit(f"The card of {card.id} describes {name} otherwise than another place does.")
+    return found
+
+
 def environment_page() -> str:
-    found = environment_variables()
-    if set(found) != set(ENVIRONMENT):
-        missing, gone = sorted(set(found) - set(ENVIRONMENT)), sorted(set(ENVIRONMENT) - set(found))
-        raise SystemExit(f"docs/generate.py, ENVIRONMENT: describe {missing or 'nothing more'}; remove {gone or 'nothing'}.")
-    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", ENVIRONMENT[name]) for name in sorted(found)]
+    from engine.spec import catalog
+
+    found, meaning = environment_variables(), meanings([*catalog.methods().values(), *catalog.tasks().values()])
+    if set(found) != set(meaning):
+        missing, gone = sorted(set(found) - set(meaning)), sorted(set(meaning) - set(found))
+        raise SystemExit(
+            f"Variables: describe {missing or 'nothing more'} in docs/generate.py, or on the card of the method or task; remove {gone or 'nothing'}."
+        )
+    rows = [(f"`{name}`", f"`{found[name]}`" if found[name] else "", meaning[name]) for name in sorted(found)]
     return page("Environment variables", "All settings come from the environment.", table(("variable", "default", "meaning"), rows))
 
 

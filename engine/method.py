@@ -24,7 +24,8 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from engine.errors import StateError
-from engine.optimizers import Drive, lr_schedule_of, new_optimizer
+from engine.lineage import Source
+from engine.optimizers import ScheduledOptimizer, lr_schedule_of, new_optimizer
 from engine.spec.cards import MethodCard, MethodSettings, OptimizerSettings
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a method can tell of itself at an evaluation: numbers by name, and JSON tables for pictures."""
+    """What a method reports of itself at an evaluation: numbers by name, and JSON tables for pictures."""
 
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +140,7 @@ class RunContext:
     save_tensors: Callable[[str, Mapping[str, Tensor], Mapping[str, Any]], None]
     precision: torch.dtype = torch.float32
     student_blueprint: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
 
 
 class Method:
@@ -146,12 +148,12 @@ class Method:
 
     card: ClassVar[MethodCard]
     settings: MethodSettings
-    OWN: ClassVar[frozenset[str]] = frozenset({"_context", "_drives", "_constants"})
+    OWN: ClassVar[frozenset[str]] = frozenset({"_context", "_scheduled", "_constants"})
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._constants: frozenset[str] | None = None  # until build() ends
-        self._drives: dict[Optimizer, Drive] = {}
+        self._scheduled: dict[Optimizer, ScheduledOptimizer] = {}
         self.settings = context.settings
         self.student = context.student
         self.generator = context.generator
@@ -181,6 +183,15 @@ class Method:
     def diagnostics(self) -> Diagnostics:
         """What to show beside the evaluation's numbers. Runs in eval mode without gradient; changes nothing."""
         return Diagnostics()
+
+    def judged(self, metrics: Mapping[str, float | None], *, final: bool) -> None:
+        """After each evaluation on the validation rows, `final` for the one at the run's end, with what the task found of the product. May keep
+        state, as a step does, and leave artifacts; must not change what is learned, because how often a run is judged must not either. Of
+        several devices only the leading one judges."""
+
+    def reads(self) -> tuple[str, ...]:
+        """The splits whose rows it learns from: what the exported student's model.json says that it has read."""
+        return ("train",)
 
     def finish(self) -> None:
         """After the last phase: leaves artifacts by `self.save_table` and `self.save_tensors`."""
@@ -224,6 +235,11 @@ class Method:
         return self._context.student_blueprint
 
     @property
+    def lineage(self) -> Mapping[str, tuple[Source, ...]]:
+        """What the models that the run begins with have read, by the spec's field: `student`, `teachers.0`. Random weights have no entry."""
+        return self._context.lineage
+
+    @property
     def precision(self) -> torch.dtype:
         """The dtype of the step's matrix products; weights stay in float32."""
         return self._context.precision
@@ -240,7 +256,7 @@ class Method:
         self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
     ) -> None:
         """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.charts)
-        tell a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
+        show a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
         self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:
@@ -259,42 +275,46 @@ class Method:
         )
         parameters = [p for p in (module.parameters() if isinstance(module, nn.Module) else module) if p.requires_grad]
         optimizer = new_optimizer(parameters, settings)
-        course = lr_schedule_of(settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
+        schedule = lr_schedule_of(optimizer, settings, steps=steps or self.budget.steps, steps_per_epoch=self.budget.steps_per_epoch)
         scaler = torch.amp.GradScaler(self.device.type) if self._context.precision is torch.float16 else None
-        self._drives[optimizer] = Drive(course, settings.gradient_clip, parameters, scaler)
+        self._scheduled[optimizer] = ScheduledOptimizer(optimizer, schedule, settings.gradient_clip, parameters, scaler)
         return optimizer
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, retain_graph: bool = False) -> None:
         """Backward into this optimizer's parameters only; after the batch's last micro-batch also clipping, schedule and step."""
-        drive, micro = self._drives[optimizer], self._context.micro
+        scheduled, micro = self._scheduled[optimizer], self._context.micro
         reduced = self._context.precision is not torch.float32
         if micro.weight != 1.0:
             loss = loss * micro.weight
-        if drive.scaler is not None:
-            loss = drive.scaler.scale(loss)
-        trained = [parameter for parameter in drive.parameters if parameter.requires_grad]
+        if scheduled.scaler is not None:
+            loss = scheduled.scaler.scale(loss)
+        trained = [parameter for parameter in scheduled.parameters if parameter.requires_grad]
         if reduced:
             with torch.autocast(self.device.type, enabled=False):
                 loss.backward(inputs=trained, retain_graph=retain_graph)
         else:
             loss.backward(inputs=trained, retain_graph=retain_graph)
         if micro.last:
-            drive.step(optimizer)
+            scheduled.step()
             if reduced:
                 torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were before this step
 
     # What the runner uses
 
     @property
-    def optimizers(self) -> dict[str, Optimizer]:
-        """Those of `make_optimizer`, by attribute."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Optimizer) and value in self._drives}
+    def learning_rates(self) -> dict[str, float]:
+        """The rate of the newest update of each optimizer of `make_optimizer`, by attribute."""
+        return {name: scheduled.schedule.newest_rate for name, scheduled in self._by_attribute()}
 
     @property
     def scalers(self) -> "dict[str, torch.amp.GradScaler]":
         """The loss scalers of float16, by their optimizer's attribute."""
-        scalers = {name: self._drives[optimizer].scaler for name, optimizer in self.optimizers.items()}
-        return {name: scaler for name, scaler in scalers.items() if scaler is not None}
+        return {name: scheduled.scaler for name, scheduled in self._by_attribute() if scheduled.scaler is not None}
+
+    def _by_attribute(self) -> Iterator[tuple[str, ScheduledOptimizer]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Optimizer) and value in self._scheduled:
+                yield name, self._scheduled[value]
 
     @property
     def constants(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Optimizers and the course of their learning rates, from settings."""
+"""Optimizers and the schedules of their learning rates, from settings."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from engine.spec.cards import OptimizerSettings
 
@@ -26,50 +27,69 @@ def new_optimizer(parameters: list[nn.Parameter], settings: OptimizerSettings) -
             return AdamW(parameters, lr=lr, betas=(settings.momentum, 0.999), weight_decay=decay, fused=True)
 
 
+class LRSchedule(LambdaLR):
+    """torch's LambdaLR, stepped once after each update, which counts in the optimizer's `param_groups`.
+
+    A count of its own would be a second state that a checkpoint has to hold and to keep in step with the optimizer's. So the optimizer's
+    state brings it back, under the name that it has in the checkpoints of all versions.
+    """
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
+        super().__init__(optimizer, factor)
+        optimizer.register_load_state_dict_post_hook(lambda loaded: self._set_rates())
+
+    @property
+    def last_epoch(self) -> int:
+        """How many updates were made: what LambdaLR hands to the factor of the next one."""
+        updates: int = self.optimizer.param_groups[0].get("updates", 0)
+        return updates
+
+    @last_epoch.setter
+    def last_epoch(self, updates: int) -> None:
+        self.optimizer.param_groups[0]["updates"] = updates
+
+    @property
+    def newest_rate(self) -> float:
+        """The learning rate of the newest update; before the first one, of that."""
+        return self._rate(0, max(0, self.last_epoch - 1))
+
+    def _set_rates(self) -> None:
+        """The rates of the next update: checkpoints of earlier versions hold those of the one before."""
+        for index, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self._rate(index, self.last_epoch)
+
+    def _rate(self, group: int, updates: int) -> float:
+        return float(self.base_lrs[group] * self.lr_lambdas[group](updates))
+
+
 @dataclass(frozen=True)
-class LRSchedule:
-    """The learning rate as a function of the update's number, from 0. The number is kept in the optimizer's state, so a checkpoint holds it."""
+class ScheduledOptimizer:
+    """An optimizer with its schedule, the largest norm of its gradient, the parameters that it trains, and float16's loss scaler."""
 
-    base: float
-    factor: Callable[[int], float]
-
-    def apply(self, optimizer: Optimizer) -> None:
-        """Sets the rate of the update about to be made, and counts it."""
-        group = optimizer.param_groups[0]
-        done = group.get("updates", 0)
-        rate = self.base * self.factor(done)
-        for each in optimizer.param_groups:
-            each["lr"] = rate
-        group["updates"] = done + 1
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What moves one optimizer: the course of its rate, the largest norm of its gradient, its parameters, and float16's loss scaler."""
-
-    course: LRSchedule
+    optimizer: Optimizer
+    schedule: LRSchedule
     clip: float | None
     parameters: list[nn.Parameter]
     scaler: GradScaler | None
 
-    def step(self, optimizer: Optimizer) -> None:
+    def step(self) -> None:
         """One update from the gradients at hand, which are gone afterwards."""
         if self.clip is not None:
             if self.scaler is not None:
-                self.scaler.unscale_(optimizer)
+                self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.course.apply(optimizer)
         if self.scaler is not None:
-            self.scaler.step(optimizer)
+            self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            self.optimizer.step()
+        self.schedule.step()  # also after an update that the scaler left out because its gradients overflowed
+        self.optimizer.zero_grad(set_to_none=True)
 
 
-def lr_schedule_of(settings: OptimizerSettings, *, steps: int, steps_per_epoch: int) -> LRSchedule:
-    """Schedules over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each epoch; step: ×0.1 at
-    62.5, 75 and 87.5 %; step-50-75: ×0.1 at 50 and 75 %; linear-tail: constant, and in the last 30 % a line to 0."""
+def lr_schedule_of(optimizer: Optimizer, settings: OptimizerSettings, *, steps: int, steps_per_epoch: int) -> LRSchedule:
+    """The schedule that the settings name, over `steps` updates: constant; cosine lr·½(1 + cos(πt/T)), by step or constant inside each
+    epoch; step: ×0.1 at 62.5, 75 and 87.5 %; step-50-75: ×0.1 at 50 and 75 %; linear-tail: constant, and in the last 30 % a line to 0."""
 
     def cosine(update: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * min(update, steps) / steps))
@@ -89,4 +109,4 @@ def lr_schedule_of(settings: OptimizerSettings, *, steps: int, steps_per_epoch: 
         "step-50-75": drops(0.5, 0.75),
         "linear-tail": lambda update: min(1.0, (1 - update / steps) / 0.3),
     }
-    return LRSchedule(settings.learning_rate, factors[settings.schedule])
+    return LRSchedule(optimizer, factors[settings.schedule])

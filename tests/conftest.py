@@ -27,6 +27,7 @@ HOME = Path(tempfile.mkdtemp(prefix="stillhouse-test-", dir="/tmp"))  # a short 
 HOME.chmod(0o711)  # started by root, PostgreSQL runs as another account, which must be able to walk through
 os.environ["STILLHOUSE_HOME"] = str(HOME)
 os.environ.pop("STILLHOUSE_STORE", None)
+os.environ.pop("STILLHOUSE_BUFFERS", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

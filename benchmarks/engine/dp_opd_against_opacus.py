@@ -4,7 +4,7 @@
 
 Both are DP-SGD by cross-entropy on one thread, so that nothing but clipping, noise and bookkeeping differs: the student of `stdlib-private`, a GPT-2
 of one layer, 64 records of 48 characters on average. Opacus takes gradients by its hooks; for layers that it has no rule for, it differentiates
-record by record as well. Ours also tells ε, norms and the signal at every step, as a run does; Opacus is not asked. The two take turns, so that a
+record by record as well. Ours also reports ε, norms and the signal at every step, as a run does; Opacus is not asked. The two take turns, so that a
 busy machine slows both; the ratio is that of the medians. Target: never slower.
 """
 
@@ -125,7 +125,7 @@ def main() -> int:
         print("This benchmark compares with Opacus, which is not installed: python -m pip install opacus.", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # Opacus tells that its generator is no cryptographic one, and hooks that they are unusual
+    warnings.simplefilter("ignore")  # Opacus warns that its generator is no cryptographic one, and hooks that they are unusual
     card = catalog.tasks()["stdlib-private"]
     task = catalog.load_task(card.id)(card.options(), torch.device("cpu"))
     assert isinstance(task, LanguageTask)

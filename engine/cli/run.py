@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from engine.events import Artifact, Evaluation, Event, Log, Outcome, PhaseStarte
 from engine.run import checkpoint
 from engine.run.process_group import joined_process_group
 from engine.run.runner import execute
+from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
 
 
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     resume = _resume_from(workdir, wanted=options.resume)
     console = Console(stderr=True, quiet=options.quiet)
     stop = threading.Event()
-    with joined_process_group(), _display(console) as display, _interrupts(stop, console):
+    with joined_process_group(), _display(console, spec) as display, _interrupts(stop, console):
         outcome = execute(spec, display.show, workdir, models=models, resume=resume, stop=stop.is_set)
     return _report(outcome, workdir)
 
@@ -89,7 +90,7 @@ def _interrupts(stop: threading.Event, console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def _display(console: Console) -> "Iterator[_Display]":
+def _display(console: Console, spec: RunSpec) -> "Iterator[_Display]":
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -98,14 +99,14 @@ def _display(console: Console) -> "Iterator[_Display]":
         TextColumn("{task.fields[note]}"),
     )
     with Bar(*columns, console=console) as bar:
-        yield _Display(bar, console)
+        yield _Display(bar, console, catalog.kinds()[spec.kind].headline)
 
 
 class _Display:
-    """Turns events into a bar and lines."""
+    """Turns events into a bar and lines. Of an evaluation it shows the metrics of the student's headline."""
 
-    def __init__(self, bar: Bar, console: Console) -> None:
-        self._bar, self._console = bar, console
+    def __init__(self, bar: Bar, console: Console, headline: Sequence[str]) -> None:
+        self._bar, self._console, self._headline = bar, console, headline
         self._task = bar.add_task("starting", total=None, note="")
 
     def show(self, event: Event) -> None:
@@ -115,9 +116,9 @@ class _Display:
             case Progress():
                 self._bar.update(self._task, completed=event.step, total=event.total, description=event.phase)
             case Evaluation() if event.final:
-                self._console.print(f"{event.subject} on {event.split}: {_numbers(event)}")
+                self._console.print(f"{event.subject} on {event.split}: {self._numbers(event)}")
             case Evaluation():
-                self._bar.update(self._task, note=_numbers(event))
+                self._bar.update(self._task, note=self._numbers(event))
             case Artifact(kind="table"):
                 self._console.print(f"wrote {event.path}")
             case Log(level="error"):
@@ -125,7 +126,6 @@ class _Display:
             case Log():
                 self._console.print(event.text, markup=False)
 
-
-def _numbers(event: Evaluation) -> str:
-    shown = [(name, event.metrics.get(name)) for name in ("accuracy", "nll", "ece", "agreement")]
-    return ", ".join(f"{name} {value:.4f}" for name, value in shown if value is not None)
+    def _numbers(self, event: Evaluation) -> str:
+        found = [(name, event.metrics.get(name)) for name in self._headline]
+        return ", ".join(f"{name} {value:.4f}" for name, value in found if value is not None)

@@ -7,8 +7,14 @@ from pydantic import Field
 from engine.spec.cards import OptimizerSettings
 
 
-class MatchingSettings(OptimizerSettings):
+class DistributionMatchingSettings(OptimizerSettings):
     """A generator and a fake denoiser that keeps up with it, each with its optimizer."""
+
+    levels: list[float] = Field(
+        [20.0],
+        max_length=64,
+        description="Noise levels σ of the generator, descending, one a step; the first is the one that sampling begins from.",
+    )
 
     start: Literal["teacher", "student"] = Field(
         "teacher", description="Whose weights the generator begins with: the teacher's, or its own, to go on from an earlier run."
@@ -19,6 +25,7 @@ class MatchingSettings(OptimizerSettings):
         0.0,
         ge=0,
         le=1000,
+        title="GAN weight",
         description="Weight of the adversarial loss in the generator's; 0 trains no discriminator and needs no real examples.",
     )
     critic_weight: float = Field(
@@ -28,7 +35,7 @@ class MatchingSettings(OptimizerSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of both networks.")
     learning_rate: float = Field(3e-4, gt=0, le=100, description="Step size of the generator at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="LRSchedule of both learning rates over the budget."
+        "constant", description="Schedule of both learning rates over the budget."
     )
     gradient_clip: float | None = Field(
         10.0, gt=0, description="Largest norm of each network's gradient over all its parameters; empty for no clipping."

@@ -37,7 +37,7 @@ class Arm:
     """One thing that is run with every seed. `spec` makes the run's spec of a seed, without its teachers.
 
     `teachers` are arms or changed models, of the same seed, and so is `student`, where the arm goes on from one. `fidelity_to` names one for
-    an arm that learns from nobody, so that its agreement can be told as well. What is no run (a closed form, a reference value, the data
+    an arm that learns from nobody, so that its agreement can be reported as well. What is no run (a closed form, a reference value, the data
     itself) has `measured` instead of `spec`: its metrics, from the seed and the folders of the arms that have run. An arm with `best_of` has the
     metrics of one of the arms before it, in each seed that with the highest accuracy on validation, the first of equals: a baseline whose
     settings were chosen without the test split.
@@ -270,7 +270,7 @@ class Evidence:
     `notes` how the numbers are to be read.
 
     Metrics are those of the final evaluation on the test split; the same on the validation split are named `validation/…`, the method's own
-    diagnostics among them. `read` takes further ones from all that a run told: a value half-way, the number of a kind of step.
+    diagnostics among them. `read` takes further ones from all that a run reported: a value half-way, the number of a kind of step.
     """
 
     method: str

@@ -1,6 +1,6 @@
 """The most memory that a method's smallest run takes: measured in a process that makes nothing but this run, beside one that makes none.
 
-Told is the peak of the resident set: how many bytes of the process lay in the machine's memory at once. The engine's libraries are most of it,
+Reported is the peak of the resident set: how many bytes of the process lay in the machine's memory at once. The engine's libraries are most of it,
 so a process that only imports them is measured too, and the difference is what the run adds: its data, its networks, the libraries that only
 its task needs, the judging at its end. Trained models that it begins with are made before, by another process.
 
@@ -133,7 +133,7 @@ def with_section(page: str, section: str) -> str:
 
 
 def peak_on(page: str) -> int | None:
-    """The peak with the run, in MiB, as a page tells it; None for a page without the section."""
+    """The peak with the run, in MiB, as a page gives it; None for a page without the section."""
     section = page.partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
     found = re.search(rf"^\| {WITH_RUN} +\| (\d+) +\|$", section, re.MULTILINE)
     return int(found[1]) if found else None

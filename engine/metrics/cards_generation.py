@@ -147,3 +147,15 @@ CARDS: tuple[MetricCard, ...] = (
         "Weighted squared error of a denoiser on validation rows, averaged over twelve levels from the lowest to the highest that it was trained on.",
     ),
 )
+
+HEADLINE = (
+    "fid_inception_v3",
+    "fid_digits_pca_20",
+    "fid_mnist_pca_32",
+    "fid_xy",
+    "conditional_accuracy",
+    "diversity",
+    "evaluations",
+    "sample_ms",
+)
+"""Of generators and denoisers alike; a task measures only some of the distances."""

@@ -1,4 +1,4 @@
-"""What a distilled data set takes up, and how accuracies over networks are told."""
+"""What a distilled data set takes up, and how accuracies over networks are reported."""
 
 import statistics
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ enter, nor do activations. Bytes of one sequence of S tokens:
 
     Σ over layers of  elements · b · min(S, window)  +  state · 4  +  conv · b        with b bytes an element
 
-The formula says what the architecture needs; what the model's cache object holds is measured beside it, and a difference is told.
+The formula says what the architecture needs; what the model's cache object holds is measured beside it, and a difference is reported.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What confidence is good for: telling right answers from wrong ones, and answering only where it is high."""
+"""What confidence is good for: separating right answers from wrong ones, and answering only where it is high."""
 
 import math
 

@@ -39,7 +39,7 @@ class ScaledTemperature:
 def fit_temperature(logits: Rows, labels: Rows) -> ScaledTemperature:
     """T* = argmin NLL(logits / T, labels) with log T in [−3, 4], to 1e-6; logits (rows, classes), labels (rows,), of a held-out split.
 
-    The NLL is convex in 1/T, so its derivative changes sign at most once, and its signs at the bounds tell a minimum outside from one inside.
+    The NLL is convex in 1/T, so its derivative changes sign at most once, and its signs at the bounds show whether the minimum lies outside.
     Logits that are constant in each row fit every temperature alike and give 1.
     """
     scores = logits_of(logits)

@@ -63,7 +63,7 @@ class Summary(StrictModel):
     ids: list[int]
 
 
-class Records(StrictModel):
+class KnowledgeRecords(StrictModel):
     """All that a knowledge base knows. `successes` counts those of each action: it decides how a trigger is matched."""
 
     skills: list[Skill] = []
@@ -87,9 +87,9 @@ class KnowledgeBase(nn.Module):
     def __init__(self, habits: Habits) -> None:
         super().__init__()
         self.habits = habits
-        self.replace(Records())
+        self.replace(KnowledgeRecords())
 
-    def replace(self, records: Records) -> None:
+    def replace(self, records: KnowledgeRecords) -> None:
         """From here on it knows `records` and nothing else."""
         self.records = records
         self._preconditions = {skill.action: frozenset(skill.preconditions) for skill in records.skills}
@@ -128,7 +128,7 @@ class KnowledgeBase(nn.Module):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Raises ModelError when `state` is not what `get_extra_state` gives."""
         try:
-            self.replace(Records.model_validate(state))
+            self.replace(KnowledgeRecords.model_validate(state))
         except ValidationError as error:
             first = error.errors()[0]
             raise ModelError(f"These are no records of a knowledge base: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

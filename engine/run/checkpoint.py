@@ -88,8 +88,8 @@ def newest(workdir: Path) -> Path | None:
     return max((workdir / FOLDER).glob(f"{PREFIX}*"), default=None)
 
 
-def forget_after(workdir: Path, step: int) -> None:
-    """Drops checkpoints of steps after `step`: they belong to a course that a resumed or restarted run has left."""
+def delete_after(workdir: Path, step: int) -> None:
+    """Deletes the checkpoints of steps after `step`: a run that is resumed or restarted there will make those steps again."""
     for folder in (workdir / FOLDER).glob(f"{PREFIX}*"):
         if int(folder.name.removeprefix(PREFIX)) > step:
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,12 +23,12 @@ class Judge:
         self._run, self._emit = run, emit
         self.teacher_judged = list(teacher_judged)
 
-    def watch(self, step: int) -> None:
+    def validate(self, step: int) -> None:
         """What is looked at during training: validation rows, never the test rows."""
         self._judge_teacher(VALIDATION, step)
         self._judge_student(VALIDATION, step, final=False)
 
-    def conclude(self, step: int) -> None:
+    def evaluate_at_end(self, step: int) -> None:
         """The final evaluation, the only one that sees the test rows."""
         for split in (VALIDATION, TEST):
             self._judge_teacher(split, step)
@@ -36,12 +36,13 @@ class Judge:
 
     def _judge_student(self, split: str, step: int, *, final: bool) -> None:
         method = self._run.method
-        with _eyes_only(self._run):
+        with _evaluation_mode(self._run):
             judgement = self._run.task.judge(method.product(), split, teacher=method.reference(), final=final)
             diagnostics = method.diagnostics() if split == VALIDATION else Diagnostics()
         self._emit_evaluation("student", split, step, judgement, diagnostics, final=final)
         if split == VALIDATION:
             self._emit(Metrics(step, self._series(judgement, diagnostics)))
+            method.judged(judgement.metrics, final=final)
 
     def _judge_teacher(self, split: str, step: int) -> None:
         """Once per split, in full: a frozen teacher is at its end from the start. One that is trained has no result of its own."""
@@ -49,7 +50,7 @@ class Judge:
         teacher, needs = method.reference(), method.card.teachers
         if teacher is None or split in self.teacher_judged or (needs is not None and needs.access == "trained"):
             return
-        with _eyes_only(self._run):
+        with _evaluation_mode(self._run):
             judgement = self._run.task.judge(teacher, split, teacher=None, final=True)
         self._emit_evaluation("teacher", split, step, judgement, Diagnostics(), final=True)
         self.teacher_judged.append(split)
@@ -62,14 +63,13 @@ class Judge:
     def _series(self, judgement: Judgement, diagnostics: Diagnostics) -> dict[str, float]:
         series = {f"{VALIDATION}/{name}": value for name, value in judgement.metrics.items()}
         series |= {f"diagnostics/{name}": value for name, value in diagnostics.metrics.items()}
-        optimizers = self._run.method.optimizers
-        for name, optimizer in optimizers.items():
-            series["learning_rate" if len(optimizers) == 1 else f"learning_rate/{name}"] = optimizer.param_groups[0]["lr"]
+        rates = self._run.method.learning_rates
+        series |= {"learning_rate" if len(rates) == 1 else f"learning_rate/{name}": rate for name, rate in rates.items()}
         return {name: float(value) for name, value in series.items() if value is not None}
 
 
 @contextmanager
-def _eyes_only(run: Assembly) -> Iterator[None]:
+def _evaluation_mode(run: Assembly) -> Iterator[None]:
     """Eval mode and no gradient inside; afterwards all modes and generators are as before, so that judging more often trains the same."""
     modes: list[tuple[nn.Module, bool]] = [(part, part.training) for module in modules_of(run.method) for part in module.modules()]
     product = run.method.product()

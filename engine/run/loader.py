@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.method import Batch, Phase, Position
 from engine.run.process_group import ProcessGroup
 from engine.seeds import derived_seed
+from engine.spec.epochs import steps_per_epoch
 
 if TYPE_CHECKING:
     from engine.tasks.task import Augmentation, Split
@@ -37,10 +38,10 @@ class Loader:
         batch_size: int,
         seed: int,
         device: torch.device,
-        team: ProcessGroup,
+        process_group: ProcessGroup,
         augment: "Augmentation | None" = None,
     ) -> None:
-        self._phase, self._seed, self._device, self._team = phase, (seed, index), device, team
+        self._phase, self._seed, self._device, self._process_group = phase, (seed, index), device, process_group
         self.share = 1.0
         self._generator = torch.Generator(device)
         self._split = splits[phase.data] if isinstance(phase.data, str) else None
@@ -49,7 +50,7 @@ class Loader:
         self._epoch = -1
         self._rows: tuple[Tensor, ...] = ()
         self._batch_size = batch_size
-        self.steps_per_epoch = max(1, -(-len(self._split) // batch_size)) if self._split is not None else max(1, phase.steps)
+        self.steps_per_epoch = steps_per_epoch(len(self._split), batch_size) if self._split is not None else max(1, phase.steps)
 
     def batch(self, position: Position) -> Batch:
         """The batch of the step that `position.phase_step` names."""
@@ -58,23 +59,23 @@ class Loader:
             if position.epoch != self._epoch:
                 self._epoch, self._rows = position.epoch, self._order(position.epoch).split(self._batch_size)
             rows = self._rows[position.step_in_epoch]
-            batch = self._split.take(rows if self._team.size == 1 else self._shared(rows))
+            batch = self._split.take(rows if self._process_group.size == 1 else self._shared(rows))
             if self._augment is not None:
-                self._generator.manual_seed(derived_seed(*self._seed, "augment", position.phase_step, self._team.rank))
+                self._generator.manual_seed(derived_seed(*self._seed, "augment", position.phase_step, self._process_group.rank))
                 batch.inputs = self._augment(batch.inputs, self._generator)
             return batch
         if self._phase.data is None:
             return self._no_batch
         assert callable(self._phase.data)
-        self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._team.rank))
+        self._generator.manual_seed(derived_seed(*self._seed, "step", position.phase_step, self._process_group.rank))
         return self._phase.data(position.phase_step, self._generator)
 
     def _shared(self, rows: Tensor) -> Tensor:
-        if len(rows) < self._team.size:  # too few to go round: all take all of them
+        if len(rows) < self._process_group.size:  # too few to go round: all take all of them
             self.share = 1.0
             return rows
-        own = rows[self._team.rank :: self._team.size]
-        self.share = len(own) * self._team.size / len(rows)
+        own = rows[self._process_group.rank :: self._process_group.size]
+        self.share = len(own) * self._process_group.size / len(rows)
         return own
 
     def _order(self, epoch: int) -> Tensor:

@@ -20,24 +20,24 @@ READ_STEPS = 512
 
 
 class MetricBuffer:
-    """Takes each step's terms and emits every `every`-th step's, as numbers. Raises NonFiniteError at the first bad term of the first bad step."""
+    """Collects each step's terms and emits every `every`-th step's, as numbers. Raises NonFiniteError at the first bad term of the first bad step."""
 
     def __init__(self, emit: Callable[[Event], None], *, every: int, waits: bool, seconds: float = READ_SECONDS) -> None:
         self._emit, self._every, self._waits, self._seconds = emit, every, waits, seconds
         self._pending: list[tuple[int, Logs]] = []
         self._read_at = time.perf_counter()
 
-    def take(self, step: int, terms: Logs) -> None:
+    def add(self, step: int, terms: Logs) -> None:
         """The terms of a step (counted from 1)."""
         if not self._waits:
             self._check_and_emit(step, {name: term.item() for name, term in terms.items()})
             return
         self._pending.append((step, {name: term.detach() for name, term in terms.items()}))
         if len(self._pending) >= READ_STEPS or time.perf_counter() - self._read_at >= self._seconds:
-            self.read()
+            self.flush()
 
-    def read(self) -> None:
-        """Reads, checks and emits all that was taken, in one transfer."""
+    def flush(self) -> None:
+        """Reads, checks and emits all that was added, in one transfer."""
         pending, self._pending = self._pending, []
         tensors: list[Tensor] = [term.float() for _, terms in pending for term in terms.values()]
         numbers = iter(torch.stack(tensors).tolist() if tensors else ())

@@ -1,6 +1,6 @@
 """Several devices: one process each, started by torchrun or by a worker. Each takes its share of every batch; `Method.prepare` averages their gradients.
 
-The first process leads: it alone emits, judges, writes files, and decides when to stop. The others only train along.
+The main process, that of rank 0, alone emits, judges, writes files, and decides when to stop. The others only train along.
 """
 
 import os
@@ -23,26 +23,26 @@ class ProcessGroup:
     control: "distributed.ProcessGroup | None" = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this process is the one that the world sees."""
+    def is_main_process(self) -> bool:
+        """Whether this process emits, judges and writes files."""
         return self.rank == 0
 
-    def agree(self, wish: bool) -> bool:
-        """What the leader wishes, in every process. Each must ask, in the same step."""
+    def broadcast(self, decision: bool) -> bool:
+        """The main process's decision, in every process. Each must call this in the same step."""
         if self.size == 1:
-            return wish
-        word = torch.tensor(wish)
-        distributed.broadcast(word, src=0, group=self.control)
-        return bool(word)
+            return decision
+        sent = torch.tensor(decision)
+        distributed.broadcast(sent, src=0, group=self.control)
+        return bool(sent)
 
 
-def leads() -> bool:
-    """Whether this process is its team's first, or alone: the one that the world sees."""
+def is_main_process() -> bool:
+    """Whether this process emits, judges and writes files: it is alone, or the first of its process group."""
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def process_group_of(devices: int) -> ProcessGroup:
-    """The team that this process is in. Raises SpecError when it has not as many processes as the run asks for devices."""
+    """The process group of the run. Raises SpecError when it has not as many processes as the run asks for devices."""
     joined = distributed.is_available() and distributed.is_initialized()
     size = distributed.get_world_size() if joined else 1
     if size != devices:

@@ -8,29 +8,28 @@ A resumed run does exactly what the uninterrupted one would have done from there
 """
 
 import dataclasses
-import json
 import logging
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from engine import seeds
-from engine.errors import CheckpointError, EngineError, NonFiniteError, SpecError
+from engine import lineage, seeds
+from engine.errors import CheckpointError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
 from engine.run import checkpoint, export, state
-from engine.run.assembly import Assembly, assemble
+from engine.run.artifacts import ArtifactWriter
+from engine.run.assembly import Assembly, assemble, device_of
+from engine.run.failures import CurrentStep, failure
 from engine.run.judge import Judge
 from engine.run.loader import Loader
 from engine.run.metric_buffer import MetricBuffer
-from engine.run.process_group import leads
+from engine.run.process_group import is_main_process
+from engine.run.resume import check_same_run
 from engine.run.serializer import StateSerializer, unpack
 from engine.spec.run_spec import RunSpec
 from engine.tasks.task import Task
@@ -41,7 +40,6 @@ Emit = Callable[[Event], None]
 CHECKPOINT_SECONDS: Final = 10.0
 PROGRESS_SECONDS: Final = 0.25
 EVALUATIONS: Final = 20
-ANY_RESUME: Final = ("cadence", "device", "devices", "threads")  # what may differ between a checkpoint's spec and that of its resumption
 
 
 def execute(
@@ -55,18 +53,17 @@ def execute(
     method_class: type[Method] | None = None,
     task_class: type[Task] | None = None,
 ) -> Outcome:
-    """Makes the run that a parsed spec describes, in `workdir`, and says how it ended, also as the last event.
+    """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
     `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
-    if not leads():
-        emit = _unheard
-    place, tables = _Place(), _Tables(workdir, emit)
+    if not is_main_process():
+        emit = _discard
+    current, artifacts = CurrentStep(), ArtifactWriter(workdir, emit)
     threads = torch.get_num_threads()
-    device = torch.device("cuda") if torch.cuda.is_available() and spec.device != "cpu" else torch.device("cpu")
     try:
-        with seeds.undisturbed(device):
+        with seeds.undisturbed(device_of(spec)):
             if spec.threads is not None:
                 torch.set_num_threads(spec.threads)
             run = assemble(
@@ -75,121 +72,32 @@ def execute(
                 method_class=method_class,
                 task_class=task_class,
                 log=lambda text: emit(Log("info", text)),
-                save_table=tables,
-                save_tensors=tables.tensors,
+                save_table=artifacts.save_table,
+                save_tensors=artifacts.save_tensors,
             )
-            outcome = _Run(run, emit, workdir, place, tables, stop or (lambda: False)).go(resume)
+            outcome = _TrainingLoop(run, emit, workdir, current, artifacts, stop or (lambda: False)).run_to_end(resume)
     except Exception as error:  # whatever a method, a model or the disk does, the run ends with a sentence
         logger.info("run failed", exc_info=True)
         emit(Log("error", traceback.format_exc()))
-        outcome = _failure(error, place)
+        outcome = failure(error, current)
     finally:
         torch.set_num_threads(threads)
     emit(outcome)
     return outcome
 
 
-def _unheard(event: Event) -> None:
-    """Where the events of all processes but the leading one go."""
+def _discard(event: Event) -> None:
+    """Where the events of all processes but the main one go."""
 
 
-@dataclasses.dataclass
-class _Place:
-    """How far the run is, for the sentence when it fails."""
+class _TrainingLoop:
+    """One run in one process: its phases, their steps, and the clock."""
 
-    phase: str = ""
-    step: int = 0
-
-
-def _failure(error: Exception, place: _Place) -> Outcome:
-    match error:
-        case NonFiniteError():
-            return Outcome("failed", place.step, str(error), error.term)
-        case SpecError():
-            return Outcome("failed", place.step, str(error), error.problems[0].field)
-        case torch.OutOfMemoryError():
-            return Outcome(
-                "failed", place.step, f"The GPU's memory was full at step {place.step}; try a smaller batch_size, or more micro_batches."
-            )
-        case EngineError():
-            return Outcome("failed", place.step, str(error))
-        case OSError():
-            return Outcome("failed", place.step, f"A file could not be read or written at step {place.step}: {error}.")
-    where = f" at step {place.step} of phase {place.phase}" if place.phase else ""
-    text = next(iter(str(error).splitlines()), "")
-    return Outcome("failed", place.step, f"The method failed{where}: {type(error).__name__}: {text}")
-
-
-class _Tables:
-    """Writes a method's artifacts: tables as JSON, tensors as safetensors. `names` are the files that the run has left so far."""
-
-    def __init__(self, workdir: Path, emit: Emit) -> None:
-        self._workdir, self._emit = workdir, emit
-        self.names: list[str] = []
-
-    def bring(self, names: list[str], earlier: Path) -> None:
-        """What the run left before it was interrupted, in another folder perhaps, is left here too."""
-        for name in names:
-            kind: Literal["table", "tensors"] = "tensors" if name.endswith(".safetensors") else "table"
-            name = name.removesuffix(".safetensors")
-            path = self._path(kind, name)
-            source = earlier / path.relative_to(self._workdir)
-            try:
-                facts = _facts_of(source) if kind == "tensors" else {}
-                if kind == "table":
-                    json.loads(source.read_text(encoding="utf-8"))
-                if leads():
-                    if source.resolve() != path.resolve():
-                        shutil.copyfile(source, path)
-                    self._tell(kind, name, path, facts)
-            except (OSError, ValueError, SafetensorError) as error:
-                raise CheckpointError(f"The artifact {name} that the run left in {earlier} can't be read: {error}.") from None
-
-    def __call__(self, name: str, content: Any) -> None:
-        """Writes one and tells it. NaN and infinity are refused: they are not JSON."""
-        if not leads():
-            return
-        path = self._path("table", name)
-        path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-        self._tell("table", name, path, {})
-
-    def tensors(self, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-        """Writes tensors by name with JSON facts about them, and tells it."""
-        if not leads():
-            return
-        path = self._path("tensors", name)
-        facts = {"shapes": {key: list(tensor.shape) for key, tensor in tensors.items()}, **meta}
-        save_file(
-            {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path, {"meta": json.dumps(facts, allow_nan=False)}
-        )
-        self._tell("tensors", name, path, facts)
-
-    def _path(self, kind: Literal["table", "tensors"], name: str) -> Path:
-        assert name.replace("-", "").replace("_", "").isalnum(), f"an artifact's name has letters, digits, - and _; got {name!r}"
-        path = self._workdir / (f"tables/{name}.json" if kind == "table" else f"tensors/{name}.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _tell(self, kind: Literal["table", "tensors"], name: str, path: Path, facts: dict[str, Any]) -> None:
-        self.names = sorted({*self.names, name if kind == "table" else path.name})
-        file = path.relative_to(self._workdir).as_posix()
-        told = {key: value for key, value in facts.items() if key != "views"}  # these stand in the file, for who looks at it
-        self._emit(Artifact(name, kind, file, path.stat().st_size, export.file_sha256(path), told))
-
-
-def _facts_of(path: Path) -> dict[str, Any]:
-    """What was written beside the tensors of a file, from its head alone."""
-    with safe_open(path, framework="pt") as file:
-        facts: dict[str, Any] = json.loads((file.metadata() or {}).get("meta", "{}"))
-    return facts
-
-
-class _Run:
-    """One run in one process: the loop and its clock."""
-
-    def __init__(self, run: Assembly, emit: Emit, workdir: Path, place: _Place, tables: _Tables, stop: Callable[[], bool]) -> None:
-        self.run, self.method, self.spec, self.position, self.team = run, run.method, run.spec, run.position, run.team
-        self.emit, self.workdir, self.place, self.tables, self.stop = emit, workdir, place, tables, stop
+    def __init__(
+        self, run: Assembly, emit: Emit, workdir: Path, current: CurrentStep, artifacts: ArtifactWriter, stop: Callable[[], bool]
+    ) -> None:
+        self.run, self.method, self.spec, self.position, self.process_group = run, run.method, run.spec, run.position, run.process_group
+        self.emit, self.workdir, self.current, self.artifacts, self.stop = emit, workdir, current, artifacts, stop
         self.judge = Judge(run, emit)
         self.metric_buffer = MetricBuffer(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
         self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
@@ -199,12 +107,12 @@ class _Run:
         self.seconds_before, self.clock = 0.0, time.perf_counter()
         self.stopped = self.out_of_time = False
 
-    def go(self, resume: Path | None) -> Outcome:
+    def run_to_end(self, resume: Path | None) -> Outcome:
         """From the first step, or from a checkpoint, to the end."""
         if resume is not None:
             self._restore(resume)
-        if self.team.leads:
-            checkpoint.forget_after(self.workdir, self.position.step)
+        if self.process_group.is_main_process:
+            checkpoint.delete_after(self.workdir, self.position.step)
         with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
             self.clock = self.checkpoint_clock = time.perf_counter()
             try:
@@ -212,7 +120,7 @@ class _Run:
                 outcome = self._stopped() if self.stopped else self._succeeded()
             finally:
                 self.writer.flush()
-                self._announce_checkpoints()
+                self._report_checkpoints()
             return outcome
 
     # The loop
@@ -226,16 +134,16 @@ class _Run:
             total = (
                 self.position.step - self.position.phase_step + phase.steps + sum(later.steps for later in phases[self.phase_index + 1 :])
             )
-            self._phase(phase, len(phases), total)
+            self._run_phase(phase, len(phases), total)
             phases = list(self.method.phases())  # a later phase may depend on what this one found
 
-    def _phase(self, phase: Phase, count: int, total: int) -> None:
-        self.place.phase = phase.name
+    def _run_phase(self, phase: Phase, count: int, total: int) -> None:
+        self.current.phase = phase.name
         self.emit(PhaseStarted(phase.name, self.phase_index, count, self.position.step, phase.steps))
         if phase.begin is not None and not self.begun:
             phase.begin()
         self.begun = True
-        self._steps(phase, total)
+        self._run_steps(phase, total)
         if self.stopped:
             self._save(phase, wait=True)
             return
@@ -244,9 +152,9 @@ class _Run:
         self.phase_index, self.begun, self.position.phase_step = (count if self.out_of_time else self.phase_index + 1), False, 0
         self._save(phase, wait=False)
 
-    def _steps(self, phase: Phase, total: int) -> None:
+    def _run_steps(self, phase: Phase, total: int) -> None:
         """The hot loop: what is done here is paid at every step."""
-        position, place, readings, cadence = self.position, self.place, self.metric_buffer, self.spec.cadence
+        position, metrics, cadence = self.position, self.metric_buffer, self.spec.cadence
         loader = Loader(
             phase,
             self.phase_index,
@@ -254,7 +162,7 @@ class _Run:
             batch_size=phase.batch_size or self.run.batch_size,
             seed=self.spec.seed,
             device=self.run.device,
-            team=self.team,
+            process_group=self.process_group,
             augment=self.run.task.augmentation(),
         )
         limit = self.spec.budget.seconds if self.spec.budget is not None else None
@@ -263,45 +171,45 @@ class _Run:
         steps_before = position.step
         while position.phase_step < phase.steps:
             now = time.perf_counter()
-            if limit is not None and self.team.agree(self._seconds(now) >= limit):
+            if limit is not None and self.process_group.broadcast(self._seconds(now) >= limit):
                 self.out_of_time = True
                 break
-            if self.team.agree(self.stop()):
+            if self.process_group.broadcast(self.stop()):
                 self.stopped = True
                 break
             if now - reported >= PROGRESS_SECONDS:
                 self._progress(phase, total, (position.step - steps_before) / (now - started))
                 reported = now
-            place.step = position.step + 1
+            self.current.step = position.step + 1
             terms = self._step(phase, loader.batch(position), loader.share)
             position.step += 1
             position.phase_step += 1
-            if not self.team.leads:
+            if not self.process_group.is_main_process:
                 continue
-            readings.take(position.step, terms)
+            metrics.add(position.step, terms)
             if evaluate_every and position.step % evaluate_every == 0 and position.step < total:
-                readings.read()
-                self.judge.watch(position.step)
+                metrics.flush()
+                self.judge.validate(position.step)
             if cadence.checkpoint is not None:
                 if position.step % cadence.checkpoint == 0 and position.phase_step < phase.steps:  # the end of a phase brings its own
                     self._save(phase, wait=True)
             elif now - self.checkpoint_clock >= CHECKPOINT_SECONDS and not self.writer.busy:
                 self._save(phase, wait=False)
             if self.writer.has_finished:
-                self._announce_checkpoints()
-        readings.read()
+                self._report_checkpoints()
+        metrics.flush()
         rate = (position.step - steps_before) / max(time.perf_counter() - started, 1e-9)
         self._progress(phase, total, rate)
 
     def _step(self, phase: Phase, batch: Batch, share: float) -> Logs:
         if self.autocast is None:
-            return self._pieces(phase, batch, share)
+            return self._accumulated(phase, batch, share)
         with self.autocast:
-            return self._pieces(phase, batch, share)
+            return self._accumulated(phase, batch, share)
 
-    def _pieces(self, phase: Phase, batch: Batch, share: float) -> Logs:
+    def _accumulated(self, phase: Phase, batch: Batch, share: float) -> Logs:
         """The step on the whole batch, or on one micro-batch after the other; then a term is the mean over rows of the pieces' terms."""
-        rows, pieces, micro = len(batch), self.run.micro_batches, self.run.micro
+        rows, pieces, micro = len(batch), self.run.gradient_accumulation_steps, self.run.micro
         micro.weight = share
         if pieces == 1 or rows < 2:
             return phase.step(batch)
@@ -329,10 +237,10 @@ class _Run:
 
     def _save(self, phase: Phase, *, wait: bool) -> None:
         """Copies the state and hands it to the writer; with `wait`, returns when it is durable."""
-        if not self.team.leads:
+        if not self.process_group.is_main_process:
             return
-        self.metric_buffer.read()
-        packer = StateSerializer()
+        self.metric_buffer.flush()
+        serializer = StateSerializer()
         content = {
             "spec": self.spec.model_dump(mode="json"),
             "place": {
@@ -343,19 +251,19 @@ class _Run:
                 "begun": self.begun,
                 "seconds": self._seconds(time.perf_counter()),
                 "teacher_judged": self.judge.teacher_judged,
-                "tables": self.tables.names,
+                "tables": self.artifacts.names,
             },
-            "random": packer.pack(seeds.global_state(self.run.device), "random"),
-            "method": state.capture(self.method, packer),
+            "random": serializer.pack(seeds.global_state(self.run.device), "random"),
+            "method": state.capture(self.method, serializer),
         }
         state.check_finite(self.method, step=self.position.step)
-        self.writer.submit(checkpoint.Snapshot(self.position.step, content, packer.tensors))
+        self.writer.submit(checkpoint.Snapshot(self.position.step, content, serializer.tensors))
         self.checkpoint_clock = time.perf_counter()
         if wait:
             self.writer.flush()
-            self._announce_checkpoints()
+            self._report_checkpoints()
 
-    def _announce_checkpoints(self) -> None:
+    def _report_checkpoints(self) -> None:
         for step, result in self.writer.finished():
             if isinstance(result, Path):
                 self.emit(Checkpoint(step, result.relative_to(self.workdir).as_posix()))
@@ -372,7 +280,7 @@ class _Run:
     def _restore(self, folder: Path) -> None:
         snapshot = checkpoint.read(folder)
         try:
-            self._check_spec(folder, snapshot.state["spec"])
+            check_same_run(self.spec, snapshot.state["spec"], folder=folder)
             place, device = snapshot.state["place"], self.run.device
             state.restore(self.method, snapshot.state["method"], snapshot.tensors)
             seeds.restore_global_state(unpack(snapshot.state["random"], snapshot.tensors, device), device)
@@ -380,18 +288,9 @@ class _Run:
             self.position.step, self.position.phase_step = snapshot.step, place["phase_step"]
             self.seconds_before = place["seconds"]
             self.judge.teacher_judged = list(place["teacher_judged"])
-            self.tables.bring(place["tables"], folder.parent.parent)
+            self.artifacts.take_over(place["tables"], folder.parent.parent)
         except KeyError as error:
             raise CheckpointError(f"The checkpoint at {folder} has no {error}; it was written by another program.") from None
-
-    def _check_spec(self, folder: Path, written: dict[str, Any]) -> None:
-        """Refuses a checkpoint of a run that would have trained otherwise, naming the first field that differs."""
-        there, here = _flat(written), _flat(self.spec.model_dump(mode="json"))
-        for field in sorted(there.keys() | here.keys()):
-            if field.partition(".")[0] not in ANY_RESUME and there.get(field) != here.get(field):
-                raise CheckpointError(
-                    f"The checkpoint at {folder} is of another run: its {field} is {there.get(field)!r:.80}, this run's is {here.get(field)!r:.80}."
-                )
 
     # The end
 
@@ -400,11 +299,11 @@ class _Run:
 
     def _succeeded(self) -> Outcome:
         step = self.position.step
-        self.place.phase = "final evaluation"
+        self.current.phase = "final evaluation"
         self.method.finish()
-        if self.team.leads:
+        if self.process_group.is_main_process:
             self._export()
-            self.judge.conclude(step)
+            self.judge.evaluate_at_end(step)
         seconds = self._seconds(time.perf_counter())
         if self.out_of_time:
             return Outcome("succeeded", step, f"The limit of {self.spec.budget.seconds:g} seconds ended training after step {step}.")  # type: ignore[union-attr]
@@ -420,14 +319,8 @@ class _Run:
             "input_shape": list(card.input_shape),
             "method": self.method.card.id,
             "spec": self.spec.model_dump(mode="json"),
+            **lineage.facts(self.method),
         }
         content = export.save_model(self.workdir / "student", self.method.product(), meta)
         size = (self.workdir / "student" / "model.safetensors").stat().st_size
         self.emit(Artifact("student", "model", "student", size, content["sha256"], content))
-
-
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    """`{"settings": {"alpha": 1}}` → `{"settings.alpha": 1}`; a list is one value."""
-    if not isinstance(value, dict):
-        return {at: value}
-    return {path: leaf for key, item in value.items() for path, leaf in _flat(item, f"{at}.{key}" if at else key).items()}

@@ -57,13 +57,13 @@ def seal(method: Method) -> None:
     capture(method, StateSerializer())
 
 
-def capture(method: Method, packer: StateSerializer) -> JsonValue:
-    """The method's state by attribute, as JSON with tensors in `packer`. Raises StateError, naming what can't be saved."""
-    kept = {name: _captured(value, f"{type(method).__name__}.{name}", packer) for name, value in _changing(method)}
+def capture(method: Method, serializer: StateSerializer) -> JsonValue:
+    """The method's state by attribute, as JSON with tensors in `serializer`. Raises StateError, naming what can't be saved."""
+    kept = {name: _captured(value, f"{type(method).__name__}.{name}", serializer) for name, value in _changing(method)}
     for index, teacher in enumerate(_trained_teachers(method)):
-        kept[f"teachers.{index}"] = _captured(teacher, f"teachers.{index}", packer)
+        kept[f"teachers.{index}"] = _captured(teacher, f"teachers.{index}", serializer)
     for name, scaler in method.scalers.items():
-        kept[f"scalers.{name}"] = _captured(scaler, f"scalers.{name}", packer)
+        kept[f"scalers.{name}"] = _captured(scaler, f"scalers.{name}", serializer)
     return kept
 
 
@@ -124,15 +124,15 @@ def _trained_teachers(method: Method) -> tuple[nn.Module, ...]:
     return method.teachers if needs is not None and needs.access == "trained" else ()
 
 
-def _captured(value: Any, path: str, packer: StateSerializer) -> JsonValue:
+def _captured(value: Any, path: str, serializer: StateSerializer) -> JsonValue:
     match value:
         case nn.Module():
-            return {"module": packer.pack(_module_state(_unwrapped(value)), path)}
+            return {"module": serializer.pack(_module_state(_unwrapped(value)), path)}
         case torch.Generator():
-            return {"generator": packer.pack(value.get_state(), path)}
+            return {"generator": serializer.pack(value.get_state(), path)}
         case _ if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
-            return {"state_dict": packer.pack(value.state_dict(), path)}
-    return {"value": packer.pack(value, path)}
+            return {"state_dict": serializer.pack(value.state_dict(), path)}
+    return {"value": serializer.pack(value, path)}
 
 
 def _restored(current: Any, saved: JsonValue, tensors: Mapping[str, Tensor], device: torch.device) -> Any:

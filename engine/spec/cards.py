@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from engine.spec.earlier_names import EARLIER
 
 if TYPE_CHECKING:
     from engine.errors import Problem
     from engine.spec.run_spec import RunSpec
 
-Kind = Literal["classifier", "encoder", "causal-lm", "denoiser", "generator", "dataset", "scene", "knowledge"]
+Kind = str
+"""The id of a kind of student. `engine.spec.catalog` refuses methods and tasks that name one which no module of `engine.kinds` declares."""
 
 
 class StrictModel(BaseModel):
@@ -25,6 +29,20 @@ class StrictModel(BaseModel):
 
 class MethodSettings(StrictModel):
     """What a method lets a person set. Each field has a description: form, API schema and reference show it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, settings: Any) -> Any:
+        """A renamed setting may still come under its earlier name; under both only with one value."""
+        if not isinstance(settings, Mapping):
+            return settings
+        known = {earlier: name for name, earlier in EARLIER.items() if name in cls.model_fields and earlier in settings}
+        for earlier, name in known.items():
+            if name in settings and settings[name] != settings[earlier]:
+                sentence = f"must be left out, since it is the earlier name of {name}, which is {settings[name]!r:.80}; got {settings[earlier]!r:.80}"
+                refused = InitErrorDetails(type="value_error", loc=(earlier,), input=settings[earlier], ctx={"error": ValueError(sentence)})
+                raise ValidationError.from_exception_data(cls.__name__, [refused])
+        return {known.get(name, name): value for name, value in settings.items()}
 
 
 class TaskOptions(StrictModel):
@@ -43,7 +61,7 @@ class OptimizerSettings(MethodSettings):
     nesterov: bool = Field(False, description="Nesterov's form of momentum (SGD only).")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
         "cosine-per-epoch",
-        description="LRSchedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
+        description="Schedule of the learning rate over the budget: constant; half a cosine to 0, by step or constant inside each epoch; "
         "×0.1 at 62.5, 75 and 87.5 %; ×0.1 at 50 and 75 %; or constant and in the last 30 % a line to 0.",
     )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
@@ -53,11 +71,12 @@ class TrainingSettings(OptimizerSettings):
     """Settings of every method that trains a network with one optimizer on batches of a data set that may be cut into pieces."""
 
     batch_size: int = Field(64, ge=1, le=65536, description="Rows of the data set in one optimizer step.")
-    micro_batches: int = Field(
+    gradient_accumulation_steps: int = Field(
         1,
         ge=1,
         le=1024,
-        description="Cuts each batch into this many pieces, one after the other, to save memory. The gradient stays that of the whole batch.",
+        description="Cuts each batch into this many pieces, one after the other, to save memory. batch_size stays the size of the whole batch, "
+        "and the gradient is that of the whole batch.",
     )
 
 
@@ -112,8 +131,11 @@ class MethodCard:
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
     `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
-    `follows` tells what settings that were left empty are on a task: a spec is completed with them.
-    `check` gets a completed spec and tells what the fields, each right by itself, do not allow together.
+    `secret_randomness`: whether what the run draws comes from a secret and not from its seed, as a guarantee of privacy needs. Equal seeds
+    then give different weights; resumed from its own checkpoint, which holds the secret, a run still goes on bit for bit.
+    `follows` returns the values that settings have on a task where they were left empty: a spec is completed with them.
+    `check` gets a completed spec and returns what the fields, each right by itself, do not allow together.
+    `environment` says of each variable that the method reads on a worker what it means.
     """
 
     id: str
@@ -131,8 +153,10 @@ class MethodCard:
     epochs: int = 60
     steps: int | None = None
     data_parallel: bool = False
+    secret_randomness: bool = False
     follows: Callable[["TaskCard"], Mapping[str, Any]] | None = None
     check: Callable[["RunSpec"], list["Problem"]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def left_empty(self, task: "TaskCard") -> Mapping[str, Any]:
         """The values on this task of settings that may be left empty, by name."""
@@ -161,9 +185,10 @@ class TaskCard:
     `train_rows` is 0 where examples are drawn or played and not read. `student` is the usual architecture; `students` names another one by
     the kind of what is made: the network that a data set is distilled for. The default teacher, where there is one, is a run of
     `teacher_method` with the architecture `teacher` and what `teacher_preset` says. `headline` are the numbers that a run of the usual kind
-    is told by; other kinds have those of `engine.metrics.cards.HEADLINE`. `extra` names the optional dependency set that brings the data.
+    is judged by first; other kinds have those that they declare. `extra` names the optional dependency set that brings the data.
     `reward` is what a generator is made to get more of where a run names nothing: a text that `engine.rewards` reads.
-    `changes` tells which of these fields are otherwise under given options: a task of several parts has other classes in each.
+    `changes` returns which of these fields are otherwise under given options: a task of several parts has other classes in each.
+    `environment` says of each variable that the task reads on a worker what it means.
     """
 
     id: str
@@ -187,6 +212,7 @@ class TaskCard:
     extra: str | None = None
     reward: str | None = None
     changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def under(self, options: Mapping[str, Any]) -> "TaskCard":
         """The card as it is with these options; most options change nothing of it."""
@@ -224,3 +250,33 @@ class MetricCard:
     def head(self) -> str:
         """The title of a column."""
         return self.short or self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindCard:
+    """One kind of student, declared once in `engine.kinds`: what it is called, what judges it, and what is shown of it first.
+
+    `order` is its place where kinds are listed. `judge` names what `Task.judge` calls with the task before its own arguments, as
+    `module:object`; it is loaded when something is judged, so it may need torch. `model`, in the same form, names the class of its models; it
+    is needed where a task judges several kinds. `metrics` are the cards of what it is judged by, those of kinds before it need not be
+    repeated. `headline` are the metrics that its page and the comparison begin with, `columns` those of the table of runs until somebody
+    chooses others (the headline when empty), `charts` the tables by name whose charts its page begins with. `from_hub`: whether a run may
+    take models of this kind as `hf:`.
+    """
+
+    id: Kind
+    order: int
+    title: str
+    summary: str
+    judge: str
+    model: str | None = None
+    metrics: tuple[MetricCard, ...]
+    headline: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
+    from_hub: bool = False
+
+    @property
+    def first_columns(self) -> tuple[str, ...]:
+        """What the table of runs shows of it until somebody chooses."""
+        return self.columns or self.headline

@@ -1,14 +1,16 @@
-"""The engine's list of methods and tasks, found by walking the folders. Implementations, which need torch, are loaded only when asked for."""
+"""The engine's lists of methods, tasks and kinds of students, found by walking the folders. What needs torch is loaded only when asked for."""
 
 import importlib
 import pkgutil
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import engine.kinds
 import engine.methods
 import engine.tasks
-from engine.spec.cards import MethodCard, TaskCard
+from engine.spec.cards import Kind, KindCard, MethodCard, TaskCard
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -24,13 +26,34 @@ Card = TypeVar("Card", MethodCard, TaskCard)
 @cache
 def methods() -> dict[str, MethodCard]:
     """Every method's card by id, sorted. Imports no torch."""
-    return _cards(engine.methods, MethodCard)
+    found = _cards(engine.methods, MethodCard)
+    for card in found.values():
+        _assert_declared(card, (*card.student.kinds, *(card.teachers.kinds if card.teachers is not None else ())))
+    return found
 
 
 @cache
 def tasks() -> dict[str, TaskCard]:
     """Every task's card by id, sorted. Imports no torch."""
-    return _cards(engine.tasks, TaskCard)
+    found = _cards(engine.tasks, TaskCard)
+    for card in found.values():
+        _assert_declared(card, (*card.kinds, *card.students))
+    return found
+
+
+@cache
+def kinds() -> dict[Kind, KindCard]:
+    """Every kind of student by id, in their own order. Imports no torch."""
+    modules = (importlib.import_module(f"engine.kinds.{entry.name}") for entry in pkgutil.iter_modules(engine.kinds.__path__))
+    cards: list[KindCard] = sorted((module.card for module in modules), key=lambda card: (card.order, card.id))
+    return {card.id: card for card in cards}
+
+
+def kind_of(spec: Mapping[str, Any]) -> KindCard:
+    """The kind of student that a stored specification makes; the first of all where its method or task is gone from the catalog."""
+    method, task = methods().get(spec.get("method", "")), tasks().get(spec.get("task", ""))
+    kind = task.kind_of(method) if method is not None and task is not None else None
+    return kinds()[kind] if kind is not None else next(iter(kinds().values()))
 
 
 def load_method(method_id: str) -> "type[Method]":
@@ -57,6 +80,11 @@ def readme(method_id: str) -> str:
 def folder(card_id: str) -> str:
     """`vanilla-kd` lives in the package `vanilla_kd`."""
     return card_id.replace("-", "_")
+
+
+def _assert_declared(card: MethodCard | TaskCard, named: Iterable[Kind]) -> None:
+    unknown = sorted(set(named) - kinds().keys())
+    assert not unknown, f"{card.id} names the kind {unknown[0]!r}, which no module of engine.kinds declares"
 
 
 def _cards(package: "ModuleType", kind: type[Card]) -> dict[str, Card]:

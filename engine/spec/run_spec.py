@@ -18,6 +18,9 @@ from engine.errors import Problem, SpecError
 from engine.models.configs import CONFIGS, sizes_of_task
 from engine.spec import catalog
 from engine.spec.cards import Kind, MethodCard, Needs, StrictModel, TaskCard
+from engine.spec.earlier_names import with_earlier_names
+from engine.spec.epochs import steps_per_epoch
+from engine.spec.reference import reference_text
 
 MAX_STEPS = 100_000_000
 
@@ -53,7 +56,7 @@ class ModelRef(StrictModel):
         return name
 
     def __str__(self) -> str:
-        return self.name if self.source == "builtin" else f"{self.source}:{self.name}"
+        return reference_text({"source": self.source, "name": self.name})
 
 
 class Budget(StrictModel):
@@ -126,6 +129,7 @@ class RunSpec(StrictModel):
     def config_hash(self) -> str:
         """Sixteen hex digits that are equal for runs which differ in nothing but their seeds."""
         data = self.model_dump(mode="json", exclude={"seed": True, "student": {"init_seed"}, "cadence": True, "threads": True})
+        data["settings"] = with_earlier_names(data["settings"])
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -155,10 +159,17 @@ class RunSpec(StrictModel):
         return self.budget.epochs * self.steps_per_epoch
 
     @property
-    def steps_per_epoch(self) -> int:
+    def rows_per_epoch(self) -> int:
+        """The task's training rows after `train_limit`; 0 where examples are drawn and not read."""
         rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
+        return rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training rows, the last partial one counted."""
+        rows = self.rows_per_epoch
         batch_size: int = self.settings.get("batch_size", rows)
-        return max(1, -(-rows // max(1, batch_size)))
+        return steps_per_epoch(rows, batch_size)
 
 
 def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:
@@ -223,7 +234,7 @@ def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
 
 
 def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
-    """Method against task, and models against both, as far as it can be told without opening a model."""
+    """Method against task, and models against both, as far as it can be known without opening a model."""
     problems = []
     if task.kind_of(method) is None:
         problems.append(
@@ -292,13 +303,13 @@ def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs) 
         return refused or _size_problems(ref, f"{field}.config", task)
     elif ref.config:
         return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
-    if ref.source == "hf" and task.kind != "causal-lm":
+    if ref.source == "hf" and not catalog.kinds()[task.kind].from_hub:
         return [Problem(field, _headless(ref, task))]
     return []
 
 
 def _headless(ref: ModelRef, task: TaskCard) -> str:
-    """Why a task that is no language model's takes no `hf:` model, and what does take it."""
+    """Why a task whose kind of student does not come from the hub takes no `hf:` model, and what does take it."""
     if task.words is not None:
         for other in (task, *catalog.tasks().values()):
             for name, architecture in other.architectures.items():
@@ -307,7 +318,8 @@ def _headless(ref: ModelRef, task: TaskCard) -> str:
                         f"{ref} is an encoder with no layer for classes: train the architecture {name} of the task {other.id}, which begins "
                         f"as it, by supervised, and name that run as run:<id>."
                     )
-    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for language models."
+    takers = " and ".join(f"{kind.title}s" for kind in catalog.kinds().values() if kind.from_hub)
+    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for {takers}."
 
 
 def _size_problems(ref: ModelRef, field: str, task: TaskCard) -> list[Problem]:

@@ -45,7 +45,7 @@ class LabeledTask(Task):
         model.train(was_training)
         return torch.cat(pieces).cpu()
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_classifier(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """See `engine.tasks.judging`. `teacher` must not change between calls: its logits are computed once a split."""
         return judge_classifier(
             logits=self.logits(model, split),
@@ -54,7 +54,7 @@ class LabeledTask(Task):
             teacher_logits=None if teacher is None else self._logits_of_frozen(teacher, split),
             calibration=(self.logits(model, "validation"), self._labels("validation")) if final else None,
             measured=(model, self.splits[split].inputs[:1]) if final else None,
-            shown=lambda row: self._shown(split, row),
+            show=lambda row: self._shown(split, row),
         )
 
     def _shown(self, split: str, row: int) -> dict[str, Any]:
@@ -90,10 +90,8 @@ class PicturesTask(LabeledTask):
         gray: list[list[int]] = pixels.mean(dim=0).mul(255).round().clamp(0, 255).int().tolist()
         return gray
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
-        """See `LabeledTask.judge`, and `engine.distilled_sets.judging` for a synthetic set."""
-        if not isinstance(model, SyntheticSet):
-            return super().judge(model, split, teacher=teacher, final=final)
+    def judge_set(self, model: SyntheticSet, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+        """See `engine.distilled_sets.judging`. A set has no teacher to be compared with."""
         return judge_set(
             model,
             train=self.splits["train"],

@@ -43,7 +43,7 @@ class _Real:
         return distances.moments(self.features, "real")
 
     @cached_property
-    def within(self) -> distances.Within:
+    def within(self) -> distances.InnerDistances:
         return distances.within(self.features, k=NEIGHBORS, name="real")
 
     @cached_property
@@ -106,7 +106,7 @@ class GenerationTask(Task):
         chosen = self.card.architectures[architecture]
         return build(chosen.builder, {**chosen.config, **config})
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_samples(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """Distances of samples to the split's rows, beside those of the training rows: the floor that no model is expected to pass.
 
         Where a sample is not finite, all distances are undefined. `final` adds cost. `teacher` must not change between calls.

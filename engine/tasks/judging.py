@@ -29,12 +29,12 @@ def judge_classifier(
     teacher_logits: Tensor | None = None,
     calibration: tuple[Tensor, Tensor] | None = None,
     measured: tuple[nn.Module, Tensor] | None = None,
-    shown: Callable[[int], Mapping[str, Any]] | None = None,
+    show: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> Judgement:
     """logits (rows, classes), labels (rows,) and teacher_logits (rows, classes) of one split.
 
     Only the final evaluation gives `calibration`, logits and labels of the split that the temperature is fitted on, and `measured`, the
-    model with one example on its device, for the cost. `shown` tells what the table of disagreements shows of a row: a picture, a text.
+    model with one example on its device, for the cost. `show` returns what the table of disagreements shows of a row: a picture, a text.
     """
     report = calibration_report(logits, labels, n_bins=N_BINS)
     confidence, correct = top_label(logits, labels)
@@ -52,7 +52,7 @@ def judge_classifier(
         metrics |= fidelity_report(student_logits=logits, teacher_logits=teacher_logits, labels=labels)
         tables["confusion_teacher"] = make.confusion(logits, teacher_logits.argmax(dim=1), split=split)
         if calibration is not None:
-            tables["disagreements"] = _disagreements(logits, teacher_logits, labels, split, shown)
+            tables["disagreements"] = _disagreements(logits, teacher_logits, labels, split, show)
     if calibration is not None:
         metrics["ece_low"], metrics["ece_high"] = ece_interval(confidence, correct, n_bins=N_BINS)
         scaled_metrics, tables["reliability_scaled"] = _scaled(logits, labels, calibration, split)
@@ -74,9 +74,9 @@ def _scaled(logits: Tensor, labels: Tensor, held_out: tuple[Tensor, Tensor], spl
 
 
 def _disagreements(
-    logits: Tensor, teacher_logits: Tensor, labels: Tensor, split: str, shown: Callable[[int], Mapping[str, Any]] | None
+    logits: Tensor, teacher_logits: Tensor, labels: Tensor, split: str, show: Callable[[int], Mapping[str, Any]] | None
 ) -> Tables:
     table = make.disagreements(student_logits=logits, teacher_logits=teacher_logits, labels=labels, split=split)
-    if shown is not None:
-        table["rows"] = [{**row, **shown(row["index"])} for row in table["rows"]]
+    if show is not None:
+        table["rows"] = [{**row, **show(row["index"])} for row in table["rows"]]
     return table

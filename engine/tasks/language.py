@@ -4,6 +4,7 @@ A child sets `card` and `window`, and writes `texts` and `vocabulary_of`. Judgin
 with the same generator, so that two models differ in nothing but themselves.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -69,6 +70,11 @@ class LanguageTask(Task):
             for split, tokens in self.tokens.items()
         }
 
+    def text_digest(self, split: str) -> str | None:
+        if split not in self.tokens:
+            return None
+        return hashlib.sha256(self.vocabulary.fingerprint().encode() + self.tokens[split].cpu().numpy().tobytes()).hexdigest()
+
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         chosen = self.card.architectures[architecture]
         return build(chosen.builder, {**chosen.config, **config})
@@ -117,7 +123,7 @@ class LanguageTask(Task):
 
     # How a model is judged
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_language_model(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """See `engine.metrics.language`: on text of the split, and on the model's own completions of its prompts. `final` adds the speed."""
         assert isinstance(model, CausalLM), f"{self.card.id} judges causal language models, got a {type(model).__name__}"
         assert teacher is None or isinstance(teacher, CausalLM), f"{self.card.id}: the teacher is a {type(teacher).__name__}"

@@ -56,3 +56,10 @@ class PictureGenerationOptions(GenerationOptions):
         description="What space distances are measured in first: the task's own, or that of InceptionV3, whose weights the worker must have "
         "(STILLHOUSE_INCEPTION_WEIGHTS). Inception takes minutes an evaluation on a CPU, and FID with it needs more than 2,048 samples.",
     )
+
+
+INCEPTION_ENVIRONMENT = {
+    "STILLHOUSE_INCEPTION_WEIGHTS": "On a worker: the safetensors file with the weights of the literature's InceptionV3 (`pt_inception-2015-12-05`), "
+    "for runs whose task option `features` is `inception`. Unset: such runs are refused."
+}
+"""What a task with PictureGenerationOptions reads of its worker's environment."""

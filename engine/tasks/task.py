@@ -1,5 +1,6 @@
 """Task: what a student is trained and judged on. A task is a folder: `card.py` (no torch) and `task.py` (this class's child)."""
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from engine.errors import SpecError
 from engine.method import Batch
-from engine.spec.cards import TaskCard, TaskOptions
+from engine.spec import catalog
+from engine.spec.cards import KindCard, TaskCard, TaskOptions
 
 Augmentation = Callable[[Any, torch.Generator], Any]
 """A batch's inputs, and a generator on their device that is seeded anew for each batch → the inputs as this batch shows them."""
@@ -42,7 +44,8 @@ class Judgement:
 
 
 class Task:
-    """The parent of all tasks. A child loads its data in `load` and judges in `judge`. An instance's `card` is as it is under its options."""
+    """The parent of all tasks. A child loads its data in `load`; what judges is declared by the kinds on its card. An instance's `card` is as it
+    is under its options."""
 
     card: TaskCard
     options: TaskOptions
@@ -71,11 +74,24 @@ class Task:
         raise SpecError.at(field, f"the task {self.card.id} takes built-in architectures and run:<id>; got hf:{name}.")
 
     def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
-        """How `model` does on a split. With a teacher, also its fidelity to it. `final` adds what is measured once: cost, scaled calibration."""
-        raise NotImplementedError
+        """How `model` does on a split, by what its kind declares as its judge. With a teacher, also its fidelity to it. `final` adds what is
+        measured once: cost, scaled calibration."""
+        judge = pkgutil.resolve_name(self._kind_of(model).judge)
+        judgement: Judgement = judge(self, model, split, teacher=teacher, final=final)
+        return judgement
+
+    def _kind_of(self, model: nn.Module) -> KindCard:
+        """The kind, of those that the task judges, whose models `model` is one of; the usual one where none says so."""
+        declared = [catalog.kinds()[kind] for kind in self.card.kinds]
+        named = (kind for kind in declared if kind.model is not None and isinstance(model, pkgutil.resolve_name(kind.model)))
+        return next(named, declared[0])
 
     def picture(self, split: str, row: int) -> list[list[int]] | None:
         """One example as gray levels 0…255, (height, width), for tables of examples; None where a task has no pictures."""
+        return None
+
+    def text_digest(self, split: str) -> str | None:
+        """SHA-256 in hexadecimal of a split's text, as the tokens that a method reads; None where there is no such split or examples are no running text."""
         return None
 
     def text(self, split: str, row: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CraftingRecipe:
     """What an action asks for and does. `needs` are checked in their order and kept unless consumed; `tier` is the least pick held."""
 
     gives: str | None = None
@@ -23,21 +23,21 @@ class Recipe:
     fears_lava: bool = False
 
 
-RECIPES: dict[str, Recipe] = {
-    "chop": Recipe("log"),
-    "plank": Recipe("plank", 4, needs={"log": 1}, consumes={"log": 1}),
-    "stick": Recipe("stick", 4, needs={"plank": 2}, consumes={"plank": 2}),
-    "table": Recipe("table", needs={"plank": 4}, consumes={"plank": 4}),
-    "wood_pick": Recipe("wood_pick", needs={"plank": 3, "stick": 2, "table": 1}, consumes={"plank": 3, "stick": 2}),
-    "mine_stone": Recipe("stone", tier=1),
-    "mine_coal": Recipe("coal", tier=1),
-    "stone_pick": Recipe("stone_pick", needs={"stone": 3, "stick": 2, "table": 1}, consumes={"stone": 3, "stick": 2}),
-    "furnace": Recipe("furnace", needs={"stone": 8, "table": 1}, consumes={"stone": 8}),
-    "mine_iron": Recipe("ore", tier=2, fears_lava=True),
-    "smelt": Recipe("ingot", needs={"ore": 1, "coal": 1, "furnace": 1}, consumes={"ore": 1, "coal": 1}),
-    "iron_pick": Recipe("iron_pick", needs={"ingot": 3, "stick": 2, "table": 1}, consumes={"ingot": 3, "stick": 2}),
-    "mine_diamond": Recipe("diamond", tier=3, fears_lava=True),
-    "move": Recipe(),
+RECIPES: dict[str, CraftingRecipe] = {
+    "chop": CraftingRecipe("log"),
+    "plank": CraftingRecipe("plank", 4, needs={"log": 1}, consumes={"log": 1}),
+    "stick": CraftingRecipe("stick", 4, needs={"plank": 2}, consumes={"plank": 2}),
+    "table": CraftingRecipe("table", needs={"plank": 4}, consumes={"plank": 4}),
+    "wood_pick": CraftingRecipe("wood_pick", needs={"plank": 3, "stick": 2, "table": 1}, consumes={"plank": 3, "stick": 2}),
+    "mine_stone": CraftingRecipe("stone", tier=1),
+    "mine_coal": CraftingRecipe("coal", tier=1),
+    "stone_pick": CraftingRecipe("stone_pick", needs={"stone": 3, "stick": 2, "table": 1}, consumes={"stone": 3, "stick": 2}),
+    "furnace": CraftingRecipe("furnace", needs={"stone": 8, "table": 1}, consumes={"stone": 8}),
+    "mine_iron": CraftingRecipe("ore", tier=2, fears_lava=True),
+    "smelt": CraftingRecipe("ingot", needs={"ore": 1, "coal": 1, "furnace": 1}, consumes={"ore": 1, "coal": 1}),
+    "iron_pick": CraftingRecipe("iron_pick", needs={"ingot": 3, "stick": 2, "table": 1}, consumes={"ingot": 3, "stick": 2}),
+    "mine_diamond": CraftingRecipe("diamond", tier=3, fears_lava=True),
+    "move": CraftingRecipe(),
 }
 ACTIONS = tuple(RECIPES)
 ITEMS = tuple(recipe.gives for recipe in RECIPES.values() if recipe.gives is not None)
@@ -61,7 +61,7 @@ _TIERS = tuple((tier, _POSITION[pick]) for tier, pick in sorted(PICKS.items(), r
 _EMPTY = (0,) * len(ITEMS)
 
 
-class State(NamedTuple):
+class WorldState(NamedTuple):
     """Counts of ITEMS in their order, whether lava is near, and how often one has moved."""
 
     counts: tuple[int, ...] = _EMPTY
@@ -95,7 +95,7 @@ class State(NamedTuple):
         return "volcanic" if self.lava else "plains"
 
 
-class Event(NamedTuple):
+class RawEvent(NamedTuple):
     """What came of an action: no cause for a success, else one of the diagnosis' causes, with the item that was missing."""
 
     cause: str | None = None
@@ -106,37 +106,37 @@ class Event(NamedTuple):
         return self.cause is None
 
 
-def observe(state: State) -> dict[str, Any]:
+def observe(state: WorldState) -> dict[str, Any]:
     """What an agent sees, flat and as JSON: counts of what is held, position, place, tool and flags."""
     held = {f"{HELD}{item}": count for item, count in state.inventory.items()}
     x, y, z = state.position
     return {**held, "x": x, "y": y, "z": z, "biome": state.biome, "tool_tier": state.tier, "lava": state.lava}
 
 
-def recognize(seen: Mapping[str, Any]) -> State:
+def recognize(seen: Mapping[str, Any]) -> WorldState:
     """The state of an observation: the inverse of `observe`."""
-    return State(tuple(seen.get(f"{HELD}{item}", 0) for item in ITEMS), seen["lava"], seen["x"] // CELL)
+    return WorldState(tuple(seen.get(f"{HELD}{item}", 0) for item in ITEMS), seen["lava"], seen["x"] // CELL)
 
 
-def start(draw: Random) -> State:
+def start(draw: Random) -> WorldState:
     """The state in which an episode begins."""
-    return State(lava=draw.random() < LAVA_CHANCE)
+    return WorldState(lava=draw.random() < LAVA_CHANCE)
 
 
-def outcome_of(state: State, action: str) -> Event:
+def outcome_of(state: WorldState, action: str) -> RawEvent:
     """What the action would come to, without doing it: tier, then lava, then materials in the recipe's order."""
     recipe = RECIPES[action]
     if state.tier < recipe.tier:
-        return Event("tool_insufficient")
+        return RawEvent("tool_insufficient")
     if recipe.fears_lava and state.lava:
-        return Event("hazard_damage")
+        return RawEvent("hazard_damage")
     for item, count in recipe.needs.items():
         if state.count(item) < count:
-            return Event("missing_material", item)
-    return Event()
+            return RawEvent("missing_material", item)
+    return RawEvent()
 
 
-def step(state: State, action: str, draw: Random) -> tuple[State, Event]:
+def step(state: WorldState, action: str, draw: Random) -> tuple[WorldState, RawEvent]:
     """Does one action. Lava empties the inventory; any other failure changes nothing. Raises KeyError for an unknown action."""
     recipe, event = RECIPES[action], outcome_of(state, action)
     if event.cause == "hazard_damage":
@@ -144,7 +144,7 @@ def step(state: State, action: str, draw: Random) -> tuple[State, Event]:
     if not event.succeeded:
         return state, event
     if action == RELOCATE:
-        return State(state.counts, draw.random() < LAVA_CHANCE, state.moves + 1), event
+        return WorldState(state.counts, draw.random() < LAVA_CHANCE, state.moves + 1), event
     counts = list(state.counts)
     for item, count in recipe.consumes.items():
         counts[_POSITION[item]] -= count
@@ -153,7 +153,7 @@ def step(state: State, action: str, draw: Random) -> tuple[State, Event]:
     return state._replace(counts=tuple(counts)), event
 
 
-def predicates(state: State) -> frozenset[str]:
+def predicates(state: WorldState) -> frozenset[str]:
     """Φ(state): for each item and k in COUNTS one of `item>=k` and `item<k`, for each tier one of `tier>=t` and `tier<t`, and one of
     `lava_near` and `no_lava`."""
     return _of_state(state.counts, state.lava)
@@ -162,7 +162,7 @@ def predicates(state: State) -> frozenset[str]:
 @lru_cache(maxsize=65_536)
 def _of_state(counts: tuple[int, ...], lava: bool) -> frozenset[str]:
     """Most counts are too large to matter, so few sets are made for many states."""
-    return _predicates(tuple(min(count, COUNTS[-1]) for count in counts), State(counts).tier, lava)
+    return _predicates(tuple(min(count, COUNTS[-1]) for count in counts), WorldState(counts).tier, lava)
 
 
 @lru_cache(maxsize=65_536)

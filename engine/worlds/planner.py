@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from engine.models.knowledge import Guardrail, KnowledgeBase
 from engine.worlds import crafting
-from engine.worlds.crafting import ACTIONS, MAKERS, PICKS, RELOCATE, Event, State, predicates
+from engine.worlds.crafting import ACTIONS, MAKERS, PICKS, RELOCATE, RawEvent, WorldState, predicates
 
 
-class Choice(NamedTuple):
+class PlannedAction(NamedTuple):
     """What the planner does now and why. `wanted` is what it would have done without rule, chance and failures; `blocked` the guardrail
     that forbade it, `chain` the items from the goal down to what is being made. `fallback`: every action was blocked."""
 
@@ -27,10 +27,10 @@ class Choice(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What an adviser is told."""
+    """What an adviser is given."""
 
     goal: str
-    state: State
+    state: WorldState
     proposal: str
     failures: int
     allowed: tuple[str, ...]
@@ -50,7 +50,7 @@ class Planner:
     failures: dict[str, int] = field(default_factory=dict)
     temporary: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
-    def choose(self, state: State, draw: Random) -> Choice:
+    def choose(self, state: WorldState, draw: Random) -> PlannedAction:
         """The next action. Draws the same numbers in the same order whatever an empty knowledge base is called."""
         facts, habits = predicates(state), self.knowledge.habits
         wanted, chain = self.next_subgoal(facts)
@@ -70,7 +70,7 @@ class Planner:
             allowed = self.allowed(facts) or self.least_forbidden(facts)
             advice = self.adviser(Situation(self.goal, state, action, failures, allowed))
             action = advice if advice in allowed else action
-        return Choice(action, wanted, chain, blocked, replanned, fallback)
+        return PlannedAction(action, wanted, chain, blocked, replanned, fallback)
 
     def next_subgoal(self, facts: frozenset[str]) -> tuple[str, tuple[str, ...]]:
         """Backward from the goal: the action to try, and the items on the way to it."""
@@ -96,29 +96,29 @@ class Planner:
         evidence = {action: 0 if rule is None else rule.failures for action, rule in rules.items()}
         return tuple(action for action in ACTIONS if evidence[action] == min(evidence.values()))
 
-    def note(self, action: str, event: Event) -> None:
+    def note(self, action: str, event: RawEvent) -> None:
         """What came of an action: failures are counted until the action succeeds."""
         self.failures[action] = 0 if event.succeeded else self.failures.get(action, 0) + 1
 
 
-class Attempt(NamedTuple):
+class SubgoalAttempt(NamedTuple):
     """One action of an episode, with the state before and after it."""
 
     number: int
-    before: State
-    choice: Choice
-    event: Event
-    after: State
+    before: WorldState
+    choice: PlannedAction
+    event: RawEvent
+    after: WorldState
 
 
-def play(planner: Planner, *, actions: int, draw: Random) -> Iterator[Attempt]:
+def play(planner: Planner, *, actions: int, draw: Random) -> Iterator[SubgoalAttempt]:
     """One episode, action by action, until the goal is held or `actions` are spent."""
     state = crafting.start(draw)
     for number in range(actions):
         choice = planner.choose(state, draw)
         after, event = crafting.step(state, choice.action, draw)
         planner.note(choice.action, event)
-        yield Attempt(number, state, choice, event, after)
+        yield SubgoalAttempt(number, state, choice, event, after)
         state = after
         if state.count(planner.goal):
             return

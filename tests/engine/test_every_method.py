@@ -14,6 +14,8 @@ import torch
 
 from engine.errors import SpecError
 from engine.events import Evaluation, Outcome, PhaseStarted
+from engine.evidence import experiment
+from engine.evidence.consistency import problems_of
 from engine.evidence.tiny_runs import TinyRuns, fewer
 from engine.metrics.cards import METRICS
 from engine.run.export import load_model
@@ -53,13 +55,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("methods")
 
 
+def first_checkpoint(bench: Bench, workdir: Path) -> Path:
+    """The state of a run after its first step."""
+    watcher = Watcher()
+    bench.run(workdir, bench.spec(), watcher, stop=watcher.stop_after(1))
+    return workdir / "checkpoints/step-000000001"
+
+
 @dataclass(frozen=True)
 class Made:
-    """A run that several tests look at: what it was asked, where it is, and what it told."""
+    """A run that several tests look at: what it was asked, where it is, and what it reported. One that draws from a secret can be repeated only
+    from a checkpoint that holds it: `began_with`, after `steps_before` steps."""
 
     spec: RunSpec
     workdir: Path
-    told: Watcher
+    watcher: Watcher
+    began_with: Path | None = None
+
+    @property
+    def steps_before(self) -> int:
+        return 0 if self.began_with is None else 1
 
 
 @pytest.fixture
@@ -70,11 +85,17 @@ def bench(card: MethodCard, folder: Path) -> Bench:
 @pytest.fixture(scope="module")
 def made_once(folder: Path) -> Callable[[str, str], Made]:
     @functools.cache
+    def secret_of(method_id: str) -> Path:
+        return first_checkpoint(Bench(catalog.methods()[method_id], folder), folder / f"{method_id}-first")
+
+    @functools.cache
     def make(method_id: str, how_often: str) -> Made:
-        bench, workdir, told = Bench(catalog.methods()[method_id], folder), folder / f"{method_id}-{how_often}", Watcher()
+        card, workdir, watcher = catalog.methods()[method_id], folder / f"{method_id}-{how_often}", Watcher()
+        bench = Bench(card, folder)
         spec = bench.spec() if how_often == "often" else bench.spec(cadence=RARELY)
-        bench.run(workdir, spec, told)
-        return Made(spec, workdir, told)
+        began_with = secret_of(method_id) if card.secret_randomness else None
+        bench.run(workdir, spec, watcher, resume=began_with)
+        return Made(spec, workdir, watcher, began_with)
 
     return make
 
@@ -113,20 +134,21 @@ def steps_to_interrupt(watcher: Watcher) -> list[int]:
 def test_a_run_stopped_in_each_phase_and_resumed_equals_the_uninterrupted_one(
     card: MethodCard, bench: Bench, whole: Made, tmp_path: Path
 ) -> None:
-    told: list[Any] = []
-    checkpoint = None
+    logged: list[Any] = []
+    checkpoint = whole.began_with
 
-    for step in steps_to_interrupt(whole.told):
+    for step in steps_to_interrupt(whole.watcher):
         part = Watcher()
-        bench.run(tmp_path / f"{step}", bench.spec(), part, stop=part.stop_after(step - len(told)), resume=checkpoint)
-        told += part.terms()
-        assert told == whole.told.terms()[:step]
+        stop = part.stop_after(step - whole.steps_before - len(logged))
+        bench.run(tmp_path / f"{step}", bench.spec(), part, stop=stop, resume=checkpoint)
+        logged += part.terms()
+        assert logged == whole.watcher.terms()[: step - whole.steps_before]
         checkpoint = tmp_path / f"{step}/checkpoints/step-{step:09d}"
     last = Watcher()
     bench.run(tmp_path / "last", bench.spec(), last, resume=checkpoint)
 
-    assert told + last.terms() == whole.told.terms()
-    assert final_metrics(last) == final_metrics(whole.told)
+    assert logged + last.terms() == whole.watcher.terms()
+    assert final_metrics(last) == final_metrics(whole.watcher)
     assert student_bytes(tmp_path / "last") == student_bytes(whole.workdir)
 
 
@@ -135,18 +157,18 @@ def test_a_run_killed_in_each_phase_and_resumed_equals_the_uninterrupted_one(
     card: MethodCard, bench: Bench, whole: Made, tmp_path: Path
 ) -> None:
     def newest() -> Path | None:
-        return max(tmp_path.glob("checkpoints/step-*"), default=None)
+        return max(tmp_path.glob("checkpoints/step-*"), default=whole.began_with)
 
-    for step in steps_to_interrupt(whole.told):
+    for step in steps_to_interrupt(whole.watcher):
         part = Watcher({step: kill})
         with pytest.raises(Killed):
             bench.run(tmp_path, bench.spec(), part, resume=newest())
-        assert part.terms() == whole.told.terms()[:step][-len(part.terms()) :]
+        assert part.terms() == whole.watcher.terms()[: step - whole.steps_before][-len(part.terms()) :]
     last = Watcher()
     bench.run(tmp_path, bench.spec(), last, resume=newest())
 
-    assert last.terms() == whole.told.terms()[-len(last.terms()) :]
-    assert final_metrics(last) == final_metrics(whole.told)
+    assert last.terms() == whole.watcher.terms()[-len(last.terms()) :]
+    assert final_metrics(last) == final_metrics(whole.watcher)
     assert student_bytes(tmp_path) == student_bytes(whole.workdir)
 
 
@@ -154,10 +176,14 @@ def test_a_run_killed_in_each_phase_and_resumed_equals_the_uninterrupted_one(
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     card: MethodCard, bench: Bench, whole: Made, plain: Made, tmp_path: Path
 ) -> None:
-    bench.run(tmp_path, bench.spec(seed=plain.spec.seed + 1, cadence=RARELY))
+    """But where all that is drawn comes from a secret: there the seed decides nothing, and the checkpoint that holds the secret decides."""
+    bench.run(tmp_path / "other", bench.spec(seed=plain.spec.seed + 1, cadence=RARELY))
 
     assert student_bytes(whole.workdir) == student_bytes(plain.workdir)
-    assert student_bytes(tmp_path) != student_bytes(plain.workdir)
+    assert student_bytes(tmp_path / "other") != student_bytes(plain.workdir)
+    if card.secret_randomness:
+        bench.run(tmp_path / "again", bench.spec(cadence=RARELY))
+        assert student_bytes(tmp_path / "again") != student_bytes(plain.workdir)
 
 
 @every_method
@@ -165,11 +191,11 @@ def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, bench: 
     """By SGD: Adam divides by the gradient's size, so where that is rounding it makes a step of what differs in the last bit."""
     trained = {}
     if not issubclass(card.settings, TrainingSettings):
-        assert "micro_batches" not in card.settings.model_fields
+        assert "gradient_accumulation_steps" not in card.settings.model_fields
         return
 
     for pieces in (1, 2):
-        settings = {"micro_batches": pieces, "optimizer": "sgd", "learning_rate": 0.01}
+        settings = {"gradient_accumulation_steps": pieces, "optimizer": "sgd", "learning_rate": 0.01}
         bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence=RARELY))
         trained[pieces] = torch.cat([parameter.flatten() for parameter in load_model(tmp_path / f"{pieces}/student")[0].parameters()])
 
@@ -183,18 +209,18 @@ def test_the_saved_student_loads_and_is_judged_as_at_the_end_of_the_run(card: Me
     with torch.no_grad():
         judged = task.judge(model.eval(), "test", teacher=None, final=False).metrics
 
-    at_the_end = final_metrics(plain.told)
+    at_the_end = final_metrics(plain.watcher)
     assert judged
     assert {name: at_the_end[name] for name in judged} == judged
     assert RunSpec.model_validate(meta["spec"]) == plain.spec
 
 
 @every_method
-def test_its_product_and_its_loss_are_told(card: MethodCard, plain: Made) -> None:
-    steps = [step for step, _ in plain.told.terms()]
+def test_its_loss_is_logged_at_every_step(card: MethodCard, plain: Made) -> None:
+    steps = [step for step, _ in plain.watcher.terms()]
 
-    assert steps == list(range(1, len(steps) + 1))
-    assert all(terms for _, terms in plain.told.terms())
+    assert steps == list(range(1 + plain.steps_before, plain.steps_before + len(steps) + 1))
+    assert all(terms for _, terms in plain.watcher.terms())
 
 
 def models_of(card: MethodCard) -> dict[str, Any]:
@@ -289,3 +315,11 @@ def test_it_is_measured_against_a_baseline_that_exists(card: MethodCard) -> None
     assert module.evidence is not None
     assert card.baseline is None or card.baseline in catalog.methods()
     assert card.version >= 1
+
+
+@every_method
+def test_its_evidence_runs_it(card: MethodCard) -> None:
+    """A folder that began as the copy of another method's measures that one until its evidence is changed."""
+    problems = problems_of(experiment.load(card.id), card.id)
+
+    assert not problems, "\n".join(problems)

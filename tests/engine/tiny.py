@@ -228,7 +228,7 @@ class Watcher:
             self._at.pop(event.step, lambda: None)()
 
     def stop_after(self, step: int) -> Callable[[], bool]:
-        """Asks a run to stop when so many steps were told."""
+        """Asks a run to stop when so many steps were logged."""
         return lambda: len(self.terms()) >= step
 
     def of(self, kind: type[Any]) -> list[Any]:

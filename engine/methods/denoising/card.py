@@ -30,7 +30,7 @@ class Settings(TrainingSettings):
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
         "linear-tail",
-        description="LRSchedule of the learning rate over the budget; linear-tail is constant and in the last 30 % a line to 0.",
+        description="Schedule of the learning rate over the budget; linear-tail is constant and in the last 30 % a line to 0.",
     )
 
 

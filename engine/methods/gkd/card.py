@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class Settings(TrainingSettings):
+class GkdSettings(TrainingSettings):
     beta: float = Field(
         0.5,
         ge=0,
@@ -24,14 +24,18 @@ class Settings(TrainingSettings):
     )
     coin: Literal["batch", "example"] = Field("batch", description="Whether that chance is drawn once a batch or for each prompt.")
     seq_kd: bool = Field(
-        False, description="Completions that the student does not write are sampled from the teacher, not taken from the text."
+        False,
+        title="Seq KD",
+        description="Completions that the student does not write are sampled from the teacher, not taken from the text.",
     )
     sampling_temperature: float = Field(1.0, gt=0, le=100, description="Divides the logits when completions are sampled.")
     temperature: float = Field(1.0, gt=0, le=1e6, description="Divides both models' logits in the loss.")
     scale_by_temperature: bool = Field(False, description="Multiply the loss by the square of its temperature.")
     prompt_tokens: int = Field(16, ge=1, le=100_000, description="Tokens of training text before each completion.")
     max_new_tokens: int = Field(32, ge=1, le=100_000, description="Longest completion; with the prompt it must fit both models' context.")
-    num_generations: int = Field(1, ge=1, le=256, description="Completions sampled for each prompt.")
+    num_generations: int = Field(
+        1, ge=1, le=256, description="Completions sampled for each prompt; one that is the text itself stands in the batch as often."
+    )
     reduction: Literal["batchmean", "sum", "mean"] = Field(
         "batchmean",
         description="How tokens become a loss: mean over the batch's real tokens, their sum, or the mean over tokens and vocabulary.",
@@ -40,7 +44,7 @@ class Settings(TrainingSettings):
     batch_size: int = Field(32, ge=1, le=65536, description="Prompts in one optimizer step.")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"] = Field(
-        "constant", description="LRSchedule of the learning rate over the budget, as in supervised training."
+        "constant", description="Schedule of the learning rate over the budget, as in supervised training."
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 
@@ -65,13 +69,13 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="gkd",
-    version=1,
+    version=2,
     family="on-policy",
     title="Generalized knowledge distillation",
     summary="A language model matches its teacher token by token on completions that it samples itself, so that it learns at the states which "
     "its own writing leads to.",
     paper="arXiv:2306.13649",
-    settings=Settings,
+    settings=GkdSettings,
     student=Needs("causal-lm", trained_weights=False),
     teachers=Needs("causal-lm"),
     check=check,

@@ -13,18 +13,22 @@ if TYPE_CHECKING:
 Schedule = Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"]
 
 
-class Settings(TrainingSettings):
+class LightningOPDSettings(TrainingSettings):
     mode: Literal["offline", "online"] = Field(
         "offline",
         description="offline: text and the teacher's word on it are made once, before. online: both are made anew at every step, for comparison.",
     )
     sft_steps: int = Field(
-        300, ge=0, le=10_000_000, description="Steps of cross-entropy on text that the teacher wrote; 0 where the student has had them."
+        300,
+        ge=0,
+        le=10_000_000,
+        title="SFT steps",
+        description="Steps of cross-entropy on text that the teacher wrote; 0 where the student has had them.",
     )
-    sft_rows: int = Field(2048, ge=1, le=10_000_000, description="Pieces of text that the teacher writes for that.")
-    sft_batch_size: int = Field(32, ge=1, le=65536, description="Pieces in one step of that phase.")
-    sft_learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of that phase.")
-    sft_schedule: Schedule = Field("constant", description="LRSchedule of the learning rate over that phase.")
+    sft_rows: int = Field(2048, ge=1, le=10_000_000, title="SFT rows", description="Pieces of text that the teacher writes for that.")
+    sft_batch_size: int = Field(32, ge=1, le=65536, title="SFT batch size", description="Pieces in one step of that phase.")
+    sft_learning_rate: float = Field(3e-3, gt=0, le=100, title="SFT learning rate", description="Step size at the start of that phase.")
+    sft_schedule: Schedule = Field("constant", title="SFT schedule", description="Schedule of the learning rate over that phase.")
     allow_other_teacher: bool = Field(
         False, description="Go on although the second teacher, which writes the text of the first phase, is another one than the first."
     )
@@ -54,18 +58,18 @@ class Settings(TrainingSettings):
     )
     batch_size: int = Field(32, ge=1, le=65536, description="Completions in one optimizer step.")
     learning_rate: float = Field(1e-4, gt=0, le=100, description="Step size at the start of the schedule.")
-    schedule: Schedule = Field("constant", description="LRSchedule of the learning rate over the last phase.")
+    schedule: Schedule = Field("constant", description="Schedule of the learning rate over the last phase.")
 
 
 def check(spec: "RunSpec") -> list[Problem]:
     """What the phases do not allow together."""
-    settings = Settings.model_validate(spec.settings)
+    settings = LightningOPDSettings.model_validate(spec.settings)
     problems = []
-    if settings.updates_per_batch > 1 and settings.micro_batches > 1:
+    if settings.updates_per_batch > 1 and settings.gradient_accumulation_steps > 1:
         problems.append(
             Problem(
-                "settings.micro_batches",
-                f"must be 1 with several updates a batch, each of which needs all of it; got {settings.micro_batches}.",
+                "settings.gradient_accumulation_steps",
+                f"must be 1 with several updates a batch, each of which needs all of it; got {settings.gradient_accumulation_steps}.",
             )
         )
     if settings.sft_steps == 0 and len(spec.teachers) > 1:
@@ -89,7 +93,7 @@ card = MethodCard(
     title="Lightning on-policy distillation",
     summary="The student, first trained on the teacher's text, writes once; the teacher scores that once; then the student trains on the stored scores, without a teacher.",
     paper="arXiv:2604.13010",
-    settings=Settings,
+    settings=LightningOPDSettings,
     student=Needs("causal-lm", trained_weights=False),
     teachers=Needs("causal-lm", at_most=2),
     task="stdlib-text",

@@ -19,13 +19,19 @@ class Settings(TrainingSettings):
     base_temperature: float = Field(
         2.0, gt=0, le=1e6, description="Softens the standardized logits of both; ctkd learns its own temperature instead."
     )
-    kd_weight: float = Field(9.0, ge=0, le=1e6, description="Weight of the teacher's term; large because standardized targets are soft.")
+    kd_weight: float = Field(
+        9.0, ge=0, le=1e6, title="KD weight", description="Weight of the teacher's term; large because standardized targets are soft."
+    )
     ce_weight: float | None = Field(
-        None, ge=0, le=1e6, description="Weight of the cross-entropy of the raw logits with the labels; empty: 0.1, or 1 with dkd."
+        None,
+        ge=0,
+        le=1e6,
+        title="CE weight",
+        description="Weight of the cross-entropy of the raw logits with the labels; empty: 0.1, or 1 with dkd.",
     )
     epsilon: float = Field(1e-7, ge=0, le=1e-2, description="Added to each row's standard deviation before the division.")
-    dkd_alpha: float = Field(1.0, ge=0, le=1e6, description="dkd: weight of the target class's part, times kd_weight.")
-    dkd_beta: float = Field(8.0, ge=0, le=1e6, description="dkd: weight of the other classes' part, times kd_weight.")
+    dkd_alpha: float = Field(1.0, ge=0, le=1e6, title="DKD alpha", description="dkd: weight of the target class's part, times kd_weight.")
+    dkd_beta: float = Field(8.0, ge=0, le=1e6, title="DKD beta", description="dkd: weight of the other classes' part, times kd_weight.")
     warmup_epochs: int = Field(
         20, ge=0, le=100_000, description="dkd: epochs over which the teacher's term grows to its full weight; 0 for at once."
     )
@@ -42,7 +48,7 @@ class Settings(TrainingSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """What can be told only from settings and task together."""
+    """What follows only from settings and task together."""
     problems = []
     classes, base = spec.task_card.classes, spec.settings["base_method"]
     if classes is not None and classes < 3:
@@ -52,11 +58,11 @@ def check(spec: "RunSpec") -> list[Problem]:
                 f"logit-standardization needs at least 3 classes, for with 2 every standardized pair is the same; {spec.task} has {classes}.",
             )
         )
-    if base == "mlkd" and spec.settings["micro_batches"] > 1:
+    if base == "mlkd" and spec.settings["gradient_accumulation_steps"] > 1:
         problems.append(
             Problem(
-                "settings.micro_batches",
-                f"must be 1 with mlkd, which compares the rows of a batch with each other; got {spec.settings['micro_batches']}.",
+                "settings.gradient_accumulation_steps",
+                f"must be 1 with mlkd, which compares the rows of a batch with each other; got {spec.settings['gradient_accumulation_steps']}.",
             )
         )
     if base == "mlkd" and len(spec.task_card.input_shape) != 3:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from engine import charts
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.losses.reversal import reversed_gradient
@@ -18,6 +17,7 @@ from engine.losses.spread import mean_logit_std
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.logit_standardization import losses
 from engine.methods.logit_standardization.card import Settings, card
+from engine.methods.logit_standardization.pictures import first_row
 from engine.methods.logit_standardization.views import strong_view
 
 DIAGNOSTIC_ROWS = 256
@@ -138,12 +138,5 @@ class LogitStandardization(Method):
                 "teacher_logit_std": mean_logit_std(teacher_logits),
                 "target_entropy": float(entropy(targets).mean()),
             },
-            {f"logits_{name}": _logits_of_first_row(name, *pair) for name, pair in pairs.items()},
+            {f"logits_{name}": first_row(name, *pair) for name, pair in pairs.items()},
         )
-
-
-def _logits_of_first_row(name: str, student: Tensor, teacher: Tensor) -> charts.ChartSpec:
-    """Each (rows, classes)."""
-    labels = [str(index) for index in range(student.shape[1])]
-    bars = {"student": student[0].tolist(), "teacher": teacher[0].tolist()}
-    return charts.bars(f"Logits of one row, {name}", labels, bars, x="class", y="logit", note="validation, row 0")

@@ -21,9 +21,11 @@ class Settings(TrainingSettings):
     reduction: int = Field(2, ge=2, le=1024, description="How much narrower each layer of the discriminator is than the one before.")
     final_relu: bool = Field(True, description="ReLU after the discriminator's last layer, as in the released code.")
     lr_d: float = Field(
-        1e-4, gt=0, le=100, description="The discriminator's step size at the start, where it does not follow the main one."
+        1e-4, gt=0, le=100, title="LR d", description="The discriminator's step size at the start, where it does not follow the main one."
     )
-    lr_d_follows_main: bool = Field(True, description="Give the discriminator the student's step size, as the released code in fact does.")
+    lr_d_follows_main: bool = Field(
+        True, title="LR d follows main", description="Give the discriminator the student's step size, as the released code in fact does."
+    )
     combine: Literal["average", "random_teacher"] = Field(
         "average", description="What teaches a batch: the average of all teachers' probabilities, or one teacher drawn anew for each batch."
     )
@@ -32,7 +34,7 @@ class Settings(TrainingSettings):
         30,
         ge=0,
         le=100_000,
-        description="Epochs of supervised training that make the student's starting point; 0 for the student of an earlier run, or to start from scratch.",
+        description="Epochs of supervised training that make the student's starting point; 0 for the student of an earlier run, which the baseline then starts from as well, or to start from scratch.",
     )
     warm_up_learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of those epochs; all else is as set here.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of the schedule.")
@@ -66,6 +68,8 @@ card = MethodCard(
     student=Needs("classifier", trained_weights=False),
     teachers=Needs("classifier", at_least=1, at_most=16),
     check=check,
+    # From the same checkpoint, for as many steps: with the student of an earlier run and no warm-up, both start from its weights.
+    baseline="supervised",
     epochs=80,
     presets={
         "small": Preset(

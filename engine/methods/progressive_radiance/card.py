@@ -28,7 +28,9 @@ class Settings(MethodSettings):
         le=1,
         description="Weight λ_p of the push towards the physical image, where both explain the photos equally well; 0 for none.",
     )
-    ssim_weight: float = Field(0.0, ge=0, le=1, description="Share of 1 − SSIM in the loss; the rest is the mean absolute error.")
+    ssim_weight: float = Field(
+        0.0, ge=0, le=1, title="SSIM weight", description="Share of 1 − SSIM in the loss; the rest is the mean absolute error."
+    )
     radiance_steps: int = Field(400, ge=0, le=10_000_000, description="Steps of the first stage, which fits the radiance field alone.")
     mirror_steps: int = Field(
         0, ge=0, le=10_000_000, description="Steps of the second stage, which distills reflections alone; 0 leaves it out."
@@ -61,7 +63,7 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="progressive-radiance",
-    version=1,
+    version=2,
     family="scenes",
     title="Progressive radiance distillation",
     summary="A radiance field is fitted to photos, then light and material take over its image pixel by pixel, as far as they explain the photos.",

@@ -17,7 +17,7 @@ class Settings(TrainingSettings):
     )
     alpha_schedule: Literal["linear", "constant", "step"] = Field(
         "linear",
-        description="LRSchedule of that share: linear grows with each epoch, constant holds it from the second epoch, step begins with the second half.",
+        description="Schedule of that share: linear grows with each epoch, constant holds it from the second epoch, step begins with the second half.",
     )
     target_source: Literal["bank", "previous_checkpoint"] = Field(
         "bank",

@@ -11,15 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine import charts
 from engine.losses.divergences import softened_log_probs
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.ps_kd.bank import TargetBank
 from engine.methods.ps_kd.card import Settings, card
+from engine.methods.ps_kd.suspects import histogram_of, likely_label_errors, own_label_probabilities
 from engine.pictures import png
-
-HISTOGRAM_BINS = 20
-SUSPECTS = 50
 
 
 def prediction_share(epoch: int, *, epochs: int, alpha_T: float, schedule: str = "linear") -> float:
@@ -102,23 +99,15 @@ class PSKD(Method):
     def diagnostics(self) -> Diagnostics:
         """What the network thinks of its own training labels: A[i, y_i] over all rows i, and which rows it believes least."""
         predictions, one_hot = self.all_predictions()
-        own = predictions.gather(1, self.labels()[:, None]).squeeze(1)
+        own = own_label_probabilities(predictions, self.labels())
         soft = mixed_targets(one_hot, predictions, self.alpha())
         metrics = {"alpha": self.alpha(), "target_entropy": float(entropy_of(soft).mean()), "own_label_probability": float(own.mean())}
-        histogram = charts.histogram(
-            "Probability of the row's own label",
-            torch.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
-            {"rows": own.float().cpu().histc(HISTOGRAM_BINS, 0, 1).int().tolist()},
-            x="probability",
-            y="training rows",
-            log_y=True,
-            note=f"train, n = {len(own):,}",
-        )
-        return Diagnostics(metrics, {"own_label_probability": histogram, "likely_label_errors": self.likely_label_errors(predictions)})
+        suspects = likely_label_errors(predictions, self.labels(), self.example)
+        return Diagnostics(metrics, {"own_label_probability": histogram_of(own), "likely_label_errors": suspects})
 
     def finish(self) -> None:
         predictions, _ = self.all_predictions()
-        self.save_table("likely_label_errors", self.likely_label_errors(predictions))
+        self.save_table("likely_label_errors", likely_label_errors(predictions, self.labels(), self.example))
         if self.settings.keep_bank:
             self.save_table("target_bank", {"n": len(predictions), "split": "train", "rows": predictions.tolist()})
 
@@ -133,17 +122,6 @@ class PSKD(Method):
             return self.bank.all(), one_hot
         current = copy.deepcopy(self.student).eval()  # the student itself may be in training mode when the run finishes
         return softened_log_probs(current(self.task.splits["train"].inputs), 1.0).exp(), one_hot
-
-    def likely_label_errors(self, predictions: Tensor) -> charts.ChartSpec:
-        """The rows whose label the network finds least probable, least first."""
-        labels = self.labels()
-        own = predictions.gather(1, labels[:, None]).squeeze(1)
-        rows = [
-            [i, self.example(i), int(labels[i]), int(predictions[i].argmax()), float(own[i])]
-            for i in own.argsort(stable=True)[:SUSPECTS].tolist()
-        ]
-        columns = ["row", "example", "label", "prediction", "label's probability"]
-        return charts.rows("Likely label errors", columns, rows, note=f"train, n = {len(labels):,}")
 
     def example(self, row: int) -> str | None:
         """A training row as a PNG address, or as its text; None where the task has neither."""

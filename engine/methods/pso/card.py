@@ -84,7 +84,7 @@ class Settings(TrainingSettings):
         1e-6, ge=0, le=10, description="Decay of all parameters (decoupled for AdamW, added to the gradient for SGD and Adam)."
     )
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="LRSchedule of the learning rate over the budget; see the other methods for the names."
+        "constant", description="Schedule of the learning rate over the budget; see the other methods for the names."
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient over all parameters; empty for no clipping.")
 
@@ -142,7 +142,7 @@ card = MethodCard(
                 "sampler": "ancestral",
                 "step_per_transition": False,
                 "batch_size": 8,
-                "micro_batches": 2,
+                "gradient_accumulation_steps": 2,
                 "batches_per_sampling": 2,
                 "learning_rate": 1e-5,
             },

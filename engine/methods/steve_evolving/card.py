@@ -44,6 +44,7 @@ class Settings(MethodSettings):
     endpoint_url: str | None = Field(
         None,
         max_length=500,
+        title="Endpoint URL",
         description="Base URL of an OpenAI-compatible service, where planner or writer is endpoint; its host must be in the worker's "
         "STILLHOUSE_PLANNER_HOSTS.",
     )
@@ -98,6 +99,10 @@ card = MethodCard(
     task="crafting-world",
     steps=60,
     check=check,
+    environment={
+        "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
+        "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
+    },
     presets={
         "small": Preset("60 episodes with the scripted planner: the specification's toy."),
         "paper": Preset(

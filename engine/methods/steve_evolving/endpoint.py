@@ -7,13 +7,14 @@ person's setting, and the key is the operator's.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import Field, ValidationError
 
 from engine.errors import SpecError
+from engine.methods.steve_evolving.card import Settings
 from engine.models.knowledge import Guardrail, KnowledgeBase, Skill
 from engine.spec.cards import StrictModel
 from engine.worlds.planner import Situation
@@ -46,6 +47,16 @@ class Endpoint:
     url: str
     model: str
     timeout: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Endpoint | None":
+        """The service that planner or writer ask, or None where both are scripts. Raises SpecError where the operator did not allow its host."""
+        if "endpoint" not in (settings.planner, settings.writer):
+            return None
+        assert settings.endpoint_url is not None and settings.endpoint_model is not None, "the card's check asks for both"
+        endpoint = cls(settings.endpoint_url, settings.endpoint_model, settings.endpoint_timeout)
+        endpoint.check_host()
+        return endpoint
 
     def check_host(self) -> None:
         """Raises SpecError where the operator did not allow the host."""
@@ -84,6 +95,24 @@ class Endpoint:
         except ValidationError:
             return rule
         return worded(rule, draft)
+
+
+@dataclass(frozen=True)
+class RuleWriter:
+    """A language model that words rules. It is asked once about each; `drafts` keep its wordings by name, and `attempts_behind` gives the
+    attempts behind a rule as lines."""
+
+    endpoint: Endpoint
+    client: httpx.Client
+    drafts: dict[str, dict[str, Any]]
+    attempts_behind: Callable[[list[int]], list[str]]
+
+    def word(self, rule: Rule, name: str) -> Rule:
+        """The rule in its wording; its conditions are those of the wording that distillation still has."""
+        if name not in self.drafts:
+            draft = self.endpoint.rewrite(self.client, rule, self.attempts_behind(rule.evidence))
+            self.drafts[name] = draft.model_dump(mode="json")
+        return worded(rule, still(rule, type(rule).model_validate(self.drafts[name])))
 
 
 def worded(rule: Rule, draft: Rule) -> Rule:
@@ -134,7 +163,7 @@ def adviser(
     recall: Callable[[Situation], list[str]],
     heard: Callable[[bool], None],
 ) -> Callable[[Situation], str | None]:
-    """What a planner asks before each action. `heard` is told whether an answer could be used."""
+    """What a planner asks before each action. `heard` gets whether an answer could be used."""
 
     def advise(situation: Situation) -> str | None:
         text = endpoint.ask(client, instructions=PLAN, question=question_of(situation, knowledge, recall(situation)))

@@ -147,7 +147,7 @@ def score(document: Document, query: Query, weights: Weights) -> float:
     return weights.signature * same + weights.tags * jaccard(document["tags"], query.tags) + weights.place * near + weights.recency * recent
 
 
-class Memory:
+class ExperienceMemory:
     """The append-only log with its index and summaries."""
 
     def __init__(self) -> None:

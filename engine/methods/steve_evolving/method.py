@@ -1,72 +1,35 @@
 """Self-evolution by diagnosis and dual-track knowledge distillation: Steve-Evolving (2026), arXiv:2603.13131. The formulas are the
 specification's, as the paper gives none.
 
-The teacher is the agent's own log of attempts, the student the knowledge base that its planner reads. One step is one episode: play it,
-write an experience for each attempt, and distill. No gradient and no network; the random numbers of an episode depend on the run's seed and
-the episode's number alone.
+The teacher is the agent's own log of attempts, the student the knowledge base that its planner reads. One step is one episode: it is played
+in the closed loop with the knowledge of before, each attempt is anchored as an experience, and at the end both tracks are distilled. No
+gradient and no network; the random numbers of an episode depend on the run's seed and the episode's number alone.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-import httpx
 import torch
 
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.steve_evolving import pictures
+from engine.methods.steve_evolving.anchoring import experience_of, query_for, weights_of
 from engine.methods.steve_evolving.card import Settings, card
-from engine.methods.steve_evolving.distillation import Tracks
-from engine.methods.steve_evolving.endpoint import Endpoint, Rule, adviser, still, worded
-from engine.methods.steve_evolving.experience import (
-    Diagnosis,
-    Document,
-    Memory,
-    Query,
-    Weights,
-    cause_of,
-    cell_of,
-    condition_of,
-    difference,
-    flags_of,
-    signature_of,
-)
-from engine.models.knowledge import Habits, KnowledgeBase, Records
+from engine.methods.steve_evolving.early_warnings import early_warnings
+from engine.methods.steve_evolving.endpoint import Endpoint, RuleWriter, adviser
+from engine.methods.steve_evolving.episodes import EpisodeTally, online_metrics, rules_of
+from engine.methods.steve_evolving.experience import Document, cause_of
+from engine.methods.steve_evolving.mind import Mind
+from engine.methods.steve_evolving.recall import recalled_for
+from engine.methods.steve_evolving.wording import one_line
+from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, KnowledgeRecords, Skill
 from engine.seeds import derived_seed
 from engine.tasks.crafting_world.card import Options
-from engine.worlds.crafting import GOALS, RECIPES, State, observe, outcome_of, predicates, recognize
-from engine.worlds.planner import Adviser, Attempt, Planner, Situation, play
-
-Episode = dict[str, Any]
-
-
-class Mind:
-    """The log and the running sets that are made of it. Its state is the log: all else is made again."""
-
-    def __init__(self) -> None:
-        self.memory = Memory()
-        self.tracks = Tracks()
-
-    def add(self, document: Document) -> None:
-        """Anchors one experience: into the log, the index, the summaries and both tracks."""
-        self.memory.add(document)
-        self._learn(document)
-
-    def _learn(self, document: Document) -> None:
-        before, after = predicates(recognize(document["before"])), predicates(recognize(document["after"]))
-        self.tracks.take(document, before=before, after=after)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.memory.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.memory.load_state_dict(state)
-        self.tracks = Tracks()
-        for document in self.memory.documents:
-            self._learn(document)
+from engine.worlds.crafting import GOALS, WorldState, recognize
+from engine.worlds.planner import Adviser, Planner, Situation, SubgoalAttempt, play
 
 
 class SteveEvolving(Method):
@@ -77,180 +40,125 @@ class SteveEvolving(Method):
     def build(self) -> None:
         settings, options = self.settings, self.task.options
         assert isinstance(options, Options), f"{card.id} plays the world of {card.task}; got {type(options).__name__}"
-        if self.student.records != Records():
+        if self.student.records != KnowledgeRecords():
             raise SpecError.at("student", "steve-evolving begins with an empty knowledge base; choose the architecture knowledge.")
         self.student.habits = Habits(settings.patience, settings.follow, settings.temporary_rules)
         self.actions = options.actions
         self.seed = self.generator.initial_seed()
         self.mind = Mind()
-        self.episodes: list[Episode] = []
+        self.episodes: list[dict[str, Any]] = []
         self.warned: list[str] = []
         self.drafts: dict[str, dict[str, Any]] = {}  # a language model's wording of rules, by kind, action and cause
-        self.endpoint: Endpoint | None = None
-        if "endpoint" in (settings.planner, settings.writer):
-            assert settings.endpoint_url is not None and settings.endpoint_model is not None, "the card's check asks for both"
-            self.endpoint = Endpoint(settings.endpoint_url, settings.endpoint_model, settings.endpoint_timeout)
-            self.endpoint.check_host()
+        self.endpoint = Endpoint.of(settings)
 
     def phases(self) -> Iterator[Phase]:
-        yield Phase("play", self.play, self.budget.steps, data=None, begin=self._warn_of_thresholds)
-
-    def _warn_of_thresholds(self) -> None:
-        if min(self.settings.n_min, self.settings.m_min) == 1:
-            self.log("Rules will be born from one observation: n_min or m_min is 1.")
-
-    def blueprint(self) -> Mapping[str, Any]:
-        """The habits are settings of the run, whatever the architecture began with."""
-        return {"builder": "knowledge_base", "config": self.student.habits._asdict(), "architecture": "knowledge"}
-
-    # One episode
+        yield Phase("play", self.play, self.budget.steps, data=None, begin=self.warn_of_thresholds)
 
     def play(self, batch: Batch) -> Logs:
-        """Algorithm, 1 to 3: an episode with the knowledge of before, its experiences anchored, and both tracks distilled."""
+        """One episode: closed loop (3), anchoring (1), distillation (2)."""
         number = self.position.step
-        goal = GOALS[number % len(GOALS)]
-        answers: list[bool] = []
-        draw = Random(derived_seed(self.seed, "episode", number))
-        told: Episode = {"goal": goal, "success": 0, "actions": 0, "failures": 0, "repeated": 0, "blocked": 0, "rightly": 0, "fallbacks": 0}
-        causes: dict[str, int] = {}
-        states: list[State] = []
-        with self._adviser(answers) as advice:
-            planner = Planner(self.student, goal, advice)
-            for attempt in play(planner, actions=self.actions, draw=draw):
-                states.append(attempt.after)
-                document = self._document(attempt, goal=goal, episode=number, states=states)
-                diagnosis = document["diagnosis"]
-                if diagnosis["cause"] is not None:
-                    told["failures"] += 1
-                    told["repeated"] += self.mind.memory.failed_before(document["signature"], cause_of(diagnosis))
-                    causes[diagnosis["cause"]] = causes.get(diagnosis["cause"], 0) + 1
-                if attempt.choice.blocked is not None:
-                    told["blocked"] += 1
-                    told["rightly"] += not outcome_of(attempt.before, attempt.choice.wanted).succeeded
-                told["actions"] += 1
-                told["fallbacks"] += attempt.choice.fallback
-                told["success"] = int(attempt.after.count(goal) > 0)
-                self.mind.add(document)
+        tally = EpisodeTally(goal=GOALS[number % len(GOALS)])
+        states: list[WorldState] = []
+        for attempt in self.closed_loop(tally, Random(derived_seed(self.seed, "episode", number))):
+            states.append(attempt.after)
+            self.anchor(attempt, tally, states, episode=number)
         self.mind.memory.close_block()
-        self._distill(number + 1)
-        active = self.student.active
-        rules = {"skills": len(self.student.records.skills), "guardrails": len(active), "retired": len(self.student.records.guardrails)}
-        rules["retired"] -= rules["guardrails"]
-        self.episodes.append({**told, **rules, "causes": causes})
-        for warning in pictures.warnings(self.episodes, total=self.budget.steps):
-            if warning not in self.warned:
-                self.warned.append(warning)
-                self.log(warning)
-        terms = {
-            **told,
-            **rules,
-            **({"answers": len(answers), "answers_used": sum(answers)} if self.settings.planner == "endpoint" else {}),
-        }
-        return {name: torch.tensor(float(value)) for name, value in terms.items() if name not in ("goal", "rightly")}
+        self.distill(number + 1)
+        return self.concluded(tally)
 
-    def _document(self, attempt: Attempt, *, goal: str, episode: int, states: list[State]) -> Document:
-        """The experience of one attempt, with its diagnosis, as JSON."""
-        choice, event, settings = attempt.choice, attempt.event, self.settings
-        before, after = observe(attempt.before), observe(attempt.after)
-        stagnation, loop = flags_of(states, window=settings.window, repeats=settings.repeats)
-        diagnosis = Diagnosis(
-            outcome="success" if event.succeeded else "fail",
-            cause=event.cause,
-            item=event.item,
-            changes=difference(before, after),
-            progress=min(1.0, float(attempt.after.count(goal))),
-            damage=int(event.cause == "hazard_damage"),
-            distance=None,
-            steps=(attempt.number + 1) / self.actions,
-            stagnation=stagnation,
-            loop=loop,
+    # 1. Experience anchoring
+
+    def anchor(self, attempt: SubgoalAttempt, tally: EpisodeTally, states: list[WorldState], *, episode: int) -> None:
+        """The attempt with its diagnosis goes into the log, its indices and summaries, and the running sets of both tracks."""
+        number = len(self.mind.memory)
+        document = experience_of(
+            attempt, number=number, episode=episode, goal=tally.goal, budget=self.actions, states=states, settings=self.settings
         )
-        condition = self._condition(attempt.before, choice.action)
-        return {
-            "id": len(self.mind.memory),
-            "time": len(self.mind.memory),
-            "episode": episode,
-            "task": goal,
-            "subgoal": choice.action,
-            "before": before,
-            "actions": [choice.action],
-            "diagnosis": diagnosis._asdict(),
-            "after": after,
-            "plan": {
-                "wanted": choice.wanted,
-                "chain": list(choice.chain),
-                "blocked": None if choice.blocked is None else choice.blocked.cause,
-                "replanned": choice.replanned,
-                "fallback": choice.fallback,
-            },
-            "condition": condition,
-            "signature": signature_of(condition),
-            "cell": list(cell_of(attempt.before.position, settings.cell_size)),
-            "tags": sorted({goal, choice.action, condition["target"]}),
-        }
+        repeats = self.mind.memory.failed_before(document["signature"], cause_of(document["diagnosis"]))
+        tally.count(attempt, document, repeats=repeats)
+        self.mind.add(document)
 
-    @staticmethod
-    def _condition(state: State, action: str) -> dict[str, Any]:
-        target = RECIPES[action].gives or "elsewhere"
-        return condition_of(subgoal=action, target=target, tool_tier=state.tier, biome=state.biome, depth_band="surface")
+    def recall(self, state: WorldState, action: str, *, goal: str, time: int) -> list[Document]:
+        """The top-k experiences before `time` by the score of section 1."""
+        query = query_for(state, action, goal=goal, time=time, settings=self.settings)
+        return self.mind.memory.recall(query, k=self.settings.recall, weights=weights_of(self.settings))
 
-    def _distill(self, episode: int) -> None:
-        """Algorithm, 2: both tracks into the knowledge base, `episode` being the number of episodes so far."""
-        settings, records, tracks = self.settings, self.student.records, self.mind.tracks
-        skills = {skill.action: skill for skill in records.skills}
-        rules = {(rule.action, rule.cause): rule for rule in records.guardrails}
-        found = tracks.skills(n_min=settings.n_min, episode=episode, known=skills) if settings.distill_skills else []
-        forbidding = tracks.guardrails(m_min=settings.m_min, episode=episode, known=rules) if settings.distill_guardrails else []
-        if self.endpoint is not None and settings.writer == "endpoint":
+    # 2. Experience distillation
+
+    def distill(self, episodes: int) -> None:
+        """Both tracks into the knowledge base, after so many episodes."""
+        skills, guardrails = self.positive_track(episodes), self.negative_track(episodes)
+        if self.endpoint is not None and self.settings.writer == "endpoint":
             with self.endpoint.connect() as client:
-                found = [self._worded(self.endpoint, client, skill, f"skill {skill.action}") for skill in found]
-                forbidding = [self._worded(self.endpoint, client, rule, f"guardrail {rule.action} {rule.cause}") for rule in forbidding]
+                writer = RuleWriter(self.endpoint, client, self.drafts, self.attempts_behind)
+                skills = [writer.word(skill, f"skill {skill.action}") for skill in skills]
+                guardrails = [writer.word(rule, f"guardrail {rule.action} {rule.cause}") for rule in guardrails]
+        successes = {action: track.n for action, track in sorted(self.mind.tracks.successes.items()) if track.n}
         self.student.replace(
-            Records(
-                skills=found,
-                guardrails=forbidding,
-                summaries=self.mind.memory.summaries(),
-                successes={action: track.n for action, track in sorted(tracks.successes.items()) if track.n},
-            )
+            KnowledgeRecords(skills=skills, guardrails=guardrails, summaries=self.mind.memory.summaries(), successes=successes)
         )
 
-    def _worded(self, endpoint: Endpoint, client: httpx.Client, rule: Rule, name: str) -> Rule:
-        """A language model is asked once about each rule; later its conditions are those of its wording that distillation still has."""
-        if name not in self.drafts:
-            documents = [self.mind.memory.documents[number] for number in rule.evidence[: pictures.BEHIND]]
-            attempts = [pictures.one_line(document) for document in documents]
-            self.drafts[name] = endpoint.rewrite(client, rule, attempts).model_dump(mode="json")
-        draft = type(rule).model_validate(self.drafts[name])
-        return worded(rule, still(rule, draft))
+    def positive_track(self, episodes: int) -> list[Skill]:
+        """Skills from successes, n_min of an action at least."""
+        if not self.settings.distill_skills:
+            return []
+        known = {skill.action: skill for skill in self.student.records.skills}
+        return self.mind.tracks.skills(n_min=self.settings.n_min, episode=episodes, known=known)
 
-    # Recall
+    def negative_track(self, episodes: int) -> list[Guardrail]:
+        """Guardrails from failures, m_min of an action by one cause at least; those without a trigger left are retired."""
+        if not self.settings.distill_guardrails:
+            return []
+        known = {(rule.action, rule.cause): rule for rule in self.student.records.guardrails}
+        return self.mind.tracks.guardrails(m_min=self.settings.m_min, episode=episodes, known=known)
 
-    def _query(self, state: State, action: str, goal: str, now: int) -> Query:
-        condition = self._condition(state, action)
-        cell = cell_of(state.position, self.settings.cell_size)
-        return Query(signature_of(condition), cell, frozenset({goal, action, condition["target"]}), now)
+    def attempts_behind(self, evidence: list[int]) -> list[str]:
+        """The first documents behind a rule, for the language model that words it."""
+        return [one_line(self.mind.memory.documents[number]) for number in evidence[: pictures.BEHIND]]
 
-    def _recall(self, query: Query) -> list[Document]:
-        """The experiences before the query's time that have most to say on it."""
-        s = self.settings
-        weights = Weights(s.signature_weight, s.tag_weight, s.place_weight, s.recency_weight, s.recall_length, s.half_life)
-        return self.mind.memory.recall(query, k=s.recall, weights=weights)
+    # 3. Knowledge-driven closed loop
+
+    def closed_loop(self, tally: EpisodeTally, draw: Random) -> Iterator[SubgoalAttempt]:
+        """Plans with the knowledge of before, acts, and replans locally after failures in a row, until the goal is held or the budget is spent."""
+        with self.adviser(tally) as advice:
+            yield from play(Planner(self.student, tally.goal, advice), actions=self.actions, draw=draw)
 
     @contextmanager
-    def _adviser(self, answers: list[bool]) -> Iterator[Adviser | None]:
+    def adviser(self, tally: EpisodeTally) -> Iterator[Adviser | None]:
         """Who is asked before each action of an episode: a language model, or nobody."""
         if self.endpoint is None or self.settings.planner != "endpoint":
             yield None
             return
 
         def recalled(situation: Situation) -> list[str]:
-            query = self._query(situation.state, situation.proposal, situation.goal, len(self.mind.memory))
-            return [pictures.one_line(document) for document in self._recall(query)]
+            found = self.recall(situation.state, situation.proposal, goal=situation.goal, time=len(self.mind.memory))
+            return [one_line(document) for document in found]
 
         with self.endpoint.connect() as client:
-            yield adviser(self.endpoint, client, self.student, recalled, answers.append)
+            yield adviser(self.endpoint, client, self.student, recalled, tally.answers.append)
 
-    # What is told
+    # What a run says of itself
+
+    def warn_of_thresholds(self) -> None:
+        if min(self.settings.n_min, self.settings.m_min) == 1:
+            self.log("Rules will be born from one observation: n_min or m_min is 1.")
+
+    def concluded(self, tally: EpisodeTally) -> Logs:
+        """Keeps the episode's counts, logs each warning once, and returns the terms of the step."""
+        self.episodes.append(tally.row(self.student))
+        for warning in early_warnings(self.episodes, total=self.budget.steps):
+            if warning not in self.warned:
+                self.warned.append(warning)
+                self.log(warning)
+        terms = {**tally.counts(), **rules_of(self.student)}
+        del terms["rightly"]
+        if self.settings.planner == "endpoint":
+            terms |= {"answers": len(tally.answers), "answers_used": sum(tally.answers)}
+        return {name: torch.tensor(float(value)) for name, value in terms.items()}
+
+    def blueprint(self) -> Mapping[str, Any]:
+        """The habits are settings of the run, whatever the architecture began with."""
+        return {"builder": "knowledge_base", "config": self.student.habits._asdict(), "architecture": "knowledge"}
 
     def diagnostics(self) -> Diagnostics:
         """Online success by halves of the episodes so far, repeated failures, precision of the guardrails, and the views of the page."""
@@ -258,20 +166,19 @@ class SteveEvolving(Method):
             return Diagnostics()
         documents, last = self.mind.memory.documents, len(self.episodes) - 1
         replay = [document for document in documents[-self.actions :] if document["episode"] == last]
-        recalled: dict[int, list[int]] = {}
-        started = time.perf_counter()
-        for document in replay[-pictures.RECALLED :]:
-            query = self._query(recognize(document["before"]), document["plan"]["wanted"], document["task"], document["id"])
-            recalled[document["id"]] = [found["id"] for found in self._recall(query)]
-        metrics = {**pictures.online_metrics(self.episodes), "recall_ms": 1000 * (time.perf_counter() - started) / len(recalled)}
-        evidence = {number for rule in self.student.records.guardrails for number in rule.evidence[: pictures.BEHIND]}
-        evidence |= {number for skill in self.student.records.skills for number in skill.evidence[: pictures.BEHIND]}
-        tables = {
-            **pictures.course(self.episodes),
-            "replay": pictures.replay(replay, recalled),
-            "evidence": pictures.documents([documents[number] for number in sorted(evidence)]),
-        }
-        return Diagnostics(metrics, tables)
+        recalled, milliseconds = recalled_for(replay[-pictures.RECALLED :], self.recall_again)
+        return Diagnostics(
+            {**online_metrics(self.episodes), "recall_ms": milliseconds},
+            {
+                **pictures.course(self.episodes),
+                "replay": pictures.replay(replay, recalled),
+                "evidence": pictures.behind_the_rules(self.student.records, documents),
+            },
+        )
+
+    def recall_again(self, document: Document) -> list[Document]:
+        """What is recalled for the action that was wanted when the experience was made."""
+        return self.recall(recognize(document["before"]), document["plan"]["wanted"], goal=document["task"], time=document["id"])
 
     def finish(self) -> None:
         """Leaves the whole log: what the teacher was."""

@@ -1,11 +1,13 @@
-"""What a run of episodes tells of itself: numbers, early warnings, and views."""
+"""What a run of episodes shows of itself: views."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from engine.charts import ChartSpec, lines, rows
-from engine.methods.steve_evolving.experience import Document, cause_of
-from engine.worlds.crafting import HELD
+from engine.methods.steve_evolving.episodes import Episode, halves, share
+from engine.methods.steve_evolving.experience import Document
+from engine.methods.steve_evolving.wording import held_in, result_of
+from engine.models.knowledge import Guardrail, KnowledgeRecords, Skill
 
 WINDOW: Final = 10
 """Episodes in a moving mean."""
@@ -13,59 +15,6 @@ RECALLED: Final = 10
 """Steps at the end of an episode for which the replay shows what is recalled."""
 BEHIND: Final = 5
 """Documents that are shown behind each rule."""
-ENOUGH: Final = 10
-"""Episodes in each half before a warning compares the two."""
-FALLBACKS: Final = 0.03
-PRECISION: Final = 0.9
-
-Episode = Mapping[str, Any]
-
-
-def halves(episodes: Sequence[Episode]) -> tuple[Sequence[Episode], Sequence[Episode]]:
-    """The first and the second half; of an odd number the second has one more."""
-    middle = len(episodes) // 2
-    return episodes[:middle], episodes[middle:]
-
-
-def share(episodes: Sequence[Episode], part: str, whole: str | None = None) -> float | None:
-    """The sum of `part` over that of `whole`, or over the number of episodes; None over nothing."""
-    total = len(episodes) if whole is None else sum(episode[whole] for episode in episodes)
-    return sum(episode[part] for episode in episodes) / total if total else None
-
-
-def online_metrics(episodes: Sequence[Episode]) -> dict[str, float | None]:
-    """What the agent reached while it learned."""
-    first, last = halves(episodes)
-    return {
-        "success_first_half": share(first, "success"),
-        "success_last_half": share(last, "success"),
-        "repeated_failures": share(last, "repeated", "actions"),
-        "guardrail_precision": share(episodes, "rightly", "blocked"),
-        "fallback_share": share(episodes, "fallbacks", "actions"),
-        "retired_guardrails": float(episodes[-1]["retired"]),
-    }
-
-
-def warnings(episodes: Sequence[Episode], *, total: int) -> list[str]:
-    """What a person should look at, each in a sentence that stays the same once it holds."""
-    found = []
-    first, last = halves(episodes)
-    if len(episodes) == total and len(first) >= ENOUGH:
-        before, after = share(first, "success"), share(last, "success")
-        if before is not None and after is not None and after < before:
-            found.append(f"Success fell from {before:.2f} in the first half to {after:.2f} in the last half of the episodes.")
-        before, after = share(first, "repeated", "actions"), share(last, "repeated", "actions")
-        if before is not None and after is not None and after >= before > 0:
-            found.append(
-                f"Actions that repeat an earlier failure did not become fewer: {before:.3f} of all in the first half, then {after:.3f}."
-            )
-    precision = share(episodes, "rightly", "blocked")
-    if len(episodes) >= ENOUGH and precision is not None and precision < PRECISION:
-        found.append(f"More than {1 - PRECISION:.0%} of the actions that guardrails blocked would have succeeded; raise m_min.")
-    fallbacks = share(episodes, "fallbacks", "actions")
-    if len(episodes) >= ENOUGH and fallbacks is not None and fallbacks > FALLBACKS:
-        found.append(f"Guardrails forbid every action in more than {FALLBACKS:.0%} of the steps; raise m_min.")
-    return found
 
 
 def moving_mean(values: Sequence[float], window: int = WINDOW) -> list[float]:
@@ -131,8 +80,8 @@ def replay(documents: Sequence[Document], recalled: Mapping[int, Sequence[int]])
             " ← ".join(document["plan"]["chain"]),
             document["plan"]["blocked"],
             document["subgoal"],
-            _result(document),
-            _held(document["after"]),
+            result_of(document),
+            held_in(document["after"]),
             document["after"]["lava"],
             " ".join(f"#{number}" for number in recalled.get(document["id"], ())),
         ]
@@ -142,8 +91,11 @@ def replay(documents: Sequence[Document], recalled: Mapping[int, Sequence[int]])
     return rows(title, columns, cells, note=f"What is recalled is shown for the last {RECALLED} steps, by the experiences' numbers.")
 
 
-def documents(found: Sequence[Document]) -> ChartSpec:
-    """The experiences behind the rules."""
+def behind_the_rules(records: KnowledgeRecords, documents: Sequence[Document]) -> ChartSpec:
+    """The first experiences behind each rule, out of all `documents`."""
+    rules: list[Skill | Guardrail] = [*records.skills, *records.guardrails]
+    numbers = {number for rule in rules for number in rule.evidence[:BEHIND]}
+    found = [documents[number] for number in sorted(numbers)]
     columns = ("experience", "episode", "goal", "action", "held", "tier", "lava", "result", "signature")
     cells = [
         [
@@ -151,10 +103,10 @@ def documents(found: Sequence[Document]) -> ChartSpec:
             document["episode"] + 1,
             document["task"],
             document["subgoal"],
-            _held(document["before"]),
+            held_in(document["before"]),
             document["before"]["tool_tier"],
             document["before"]["lava"],
-            _result(document),
+            result_of(document),
             document["signature"],
         ]
         for document in found
@@ -162,17 +114,3 @@ def documents(found: Sequence[Document]) -> ChartSpec:
     return rows(
         "Experiences behind the rules", columns, cells, note=f"The first {BEHIND} of each rule; the artifact `experiences` has all."
     )
-
-
-def one_line(document: Document) -> str:
-    """An experience in a sentence's length."""
-    return f"{document['subgoal']} holding {_held(document['before']) or 'nothing'}: {_result(document)}"
-
-
-def _result(document: Document) -> str:
-    diagnosis = document["diagnosis"]
-    return diagnosis["outcome"] if diagnosis["cause"] is None else cause_of(diagnosis).replace(":", ": ")
-
-
-def _held(seen: Mapping[str, Any]) -> str:
-    return " ".join(f"{count} {key.removeprefix(HELD)}" for key, count in seen.items() if key.startswith(HELD))

@@ -43,8 +43,12 @@ class Settings(TrainingSettings):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adam", description="Update rule of each generation's weights.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of the schedule.")
     schedule: Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75", "linear-tail"] = Field(
-        "constant", description="LRSchedule of the learning rate over one generation, as for supervised training."
+        "constant", description="Schedule of the learning rate over one generation, as for supervised training."
     )
+
+    def share(self, number: int) -> float:
+        """α of fit `number`, from 0, as `alpha` gives it."""
+        return self.alpha[number if len(self.alpha) > 1 else 0]
 
 
 def check(spec: "RunSpec") -> list[Problem]:

@@ -46,13 +46,13 @@ def fits(facts: Mapping[str, Sequence[float]], diagonals: Tensor, grids: Tensor,
 
 def generations(story: Sequence[Mapping[str, Any]]) -> dict[str, charts.ChartSpec]:
     """Numbers on validation by generation, generation 0 being the baseline."""
-    xs = [told["generation"] for told in story]
+    xs = [facts["generation"] for facts in story]
     quality = {
-        title: (xs, [told[name] for told in story]) for title, name in (("accuracy", "accuracy"), ("NLL, in nats", "nll"), ("ECE", "ece"))
+        title: (xs, [facts[name] for facts in story]) for title, name in (("accuracy", "accuracy"), ("NLL, in nats", "nll"), ("ECE", "ece"))
     }
-    later = [told for told in story if told["generation"]]
+    later = [facts for facts in story if facts["generation"]]
     agreement = {
-        title: ([told["generation"] for told in later], [told[name] for told in later])
+        title: ([facts["generation"] for facts in later], [facts[name] for facts in later])
         for title, name in (("with the one before", "agreement_previous"), ("with generation 0", "agreement_first"))
     }
     return {
@@ -62,9 +62,9 @@ def generations(story: Sequence[Mapping[str, Any]]) -> dict[str, charts.ChartSpe
     }
 
 
-def table(told: Sequence[Mapping[str, Any]]) -> charts.ChartSpec:
+def table(facts: Sequence[Mapping[str, Any]]) -> charts.ChartSpec:
     """A row for each generation; the most accurate one is marked."""
-    best = max(told, key=lambda each: each["accuracy"] or 0.0)["generation"]
+    best = max(facts, key=lambda each: each["accuracy"] or 0.0)["generation"]
     columns = [
         "generation",
         "α",
@@ -77,4 +77,4 @@ def table(told: Sequence[Mapping[str, Any]]) -> charts.ChartSpec:
         "best",
     ]
     names = ("generation", "alpha", "unclipped", "accuracy", "nll", "ece", "agreement_previous", "agreement_first")
-    return charts.rows("Generations", columns, [[*(each[name] for name in names), each["generation"] == best] for each in told])
+    return charts.rows("Generations", columns, [[*(each[name] for name in names), each["generation"] == best] for each in facts])

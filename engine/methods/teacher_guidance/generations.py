@@ -31,6 +31,14 @@ def penalty(parameters: Iterable[nn.Parameter], *, kind: str) -> Tensor:
     return norms.square().sum() if kind == "squared" else norms.sum()
 
 
+def agreement(network: nn.Module, other: nn.Module, inputs: Tensor) -> float:
+    """The share of rows, inputs (rows, …), for which both say the same class: `network` in eval mode, `other` as it is."""
+    training = network.training
+    own = network.eval()(inputs).argmax(dim=1)
+    network.train(training)
+    return float((own == other(inputs).argmax(dim=1)).double().mean())
+
+
 def check_renewable(network: nn.Module) -> None:
     """Raises SpecError for a network with a layer that can't draw its weights again."""
     for name, part in network.named_modules():

@@ -16,8 +16,10 @@ class Settings(TrainingSettings):
     temperature: float | None = Field(
         None, gt=0, le=1e6, description="Softens both distributions; 1 is plain matching of probabilities; empty: 4, or 1 with mse_probs."
     )
-    ce_weight: float = Field(0.1, ge=0, le=1e6, description="Weight of the cross-entropy with the labels; 0 needs no labels.")
-    kd_weight: float = Field(0.9, ge=0, le=1e6, description="Weight of the teacher's term.")
+    ce_weight: float = Field(
+        0.1, ge=0, le=1e6, title="CE weight", description="Weight of the cross-entropy with the labels; 0 needs no labels."
+    )
+    kd_weight: float = Field(0.9, ge=0, le=1e6, title="KD weight", description="Weight of the teacher's term.")
     divergence: Literal["forward_kl", "reverse_kl", "jeffreys", "js", "soft_ce", "mse_logits", "mse_probs"] = Field(
         "forward_kl",
         description="How far the student is from the teacher. All are multiplied by the temperature's square but the two squared errors.",
@@ -48,7 +50,7 @@ class Settings(TrainingSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """What can be told only from settings and teachers together."""
+    """What follows only from settings and teachers together."""
     problems = []
     weights, teachers = spec.settings["teacher_weights"], len(spec.teachers)
     if weights and len(weights) != teachers:

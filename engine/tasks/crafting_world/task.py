@@ -33,7 +33,7 @@ class CraftingWorld(Task):
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         return build(card.architectures[architecture].builder, config)
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_knowledge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """success: share of episodes whose goal was held in time. The knowledge stays as it is."""
         assert isinstance(model, KnowledgeBase), f"this task judges a KnowledgeBase; got a {type(model).__name__}"
         won, tried = Counter[str](), Counter[str]()

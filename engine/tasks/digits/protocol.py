@@ -9,7 +9,7 @@ from typing import Any
 TEXT = """
 scikit-learn's digits: 1,797 pictures of 8×8 pixels. For seed s a generator with seed s + 100 draws one permutation: the first 1,200 rows
 train, the next 297 validate, the last 300 test. Pixels are standardized with the training rows. The test rows are read once, by the final
-evaluation (the agreement of arms without a teacher is told from the same weights); the calibration temperature T\\* is fitted on the
+evaluation (the agreement of arms without a teacher is computed from the same weights); the calibration temperature T\\* is fitted on the
 validation rows. Networks are multilayer perceptrons with ReLU and PyTorch's
 initialization, in float32, on one thread. Batches of 64, reshuffled in every epoch, the last partial one kept; no augmentation. All arms of
 a seed share the split, the student's initial weights (seed s + 50) and the order of the batches (seed s).

@@ -1,7 +1,7 @@
 """Real pictures of digits, to be made and not read."""
 
 from engine.spec.cards import Architecture, Preset, TaskCard
-from engine.tasks.options import PictureGenerationOptions
+from engine.tasks.options import INCEPTION_ENVIRONMENT, PictureGenerationOptions
 
 TRAIN, VALIDATION, TEST = 1197, 300, 300
 SIGMA_DATA = 0.752
@@ -46,4 +46,5 @@ card = TaskCard(
     teacher_preset=Preset("The denoiser of the digits bench: 2,500 steps of the EDM loss, the average of the weights."),
     headline=("fid_digits_pca_20", "conditional_accuracy", "diversity", "evaluations"),
     reward="confidence",
+    environment=INCEPTION_ENVIRONMENT,
 )

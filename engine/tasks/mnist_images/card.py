@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.spec.cards import Architecture, Preset, TaskCard
-from engine.tasks.options import PictureGenerationOptions
+from engine.tasks.options import INCEPTION_ENVIRONMENT, PictureGenerationOptions
 
 TRAIN, VALIDATION, TEST = 3500, 500, 1000
 SIGMA_DATA = 0.616
@@ -51,4 +51,5 @@ card = TaskCard(
     headline=("fid_mnist_pca_32", "conditional_accuracy", "diversity", "evaluations"),
     extra="mnist",
     reward="confidence",
+    environment=INCEPTION_ENVIRONMENT,
 )

@@ -1,4 +1,4 @@
-"""Python's documentation with a public and a private half: for training that may tell nothing of any one piece of text."""
+"""Python's documentation with a public and a private half: for training that may reveal nothing of any one piece of text."""
 
 import dataclasses
 

@@ -12,7 +12,7 @@ from engine.tasks.stdlib_source.card import SIZES
 def read(folder: Path | None = None) -> dict[str, str]:
     """train, validation and test, each cut to its size in `SIZES`, from a folder of modules: the library's own unless given.
 
-    Of the modules in one file without an underscore in front, in the order of the SHA-256 of their names; a file's part is told by that hash
+    Of the modules in one file without an underscore in front, in the order of the SHA-256 of their names; a file's part follows from that hash
     as well, so it does not depend on which files there are. Raises DataError when they are too few.
     """
     found = dict.fromkeys(SIZES, "")

@@ -1,4 +1,4 @@
-"""Python's documentation by chapter: passages of text to be told apart, which every installation has."""
+"""Python's documentation by chapter: passages of text to be classified, which every installation has."""
 
 from pydantic import Field
 

@@ -51,8 +51,8 @@ class Passage:
 def read() -> list[Passage]:
     """ROWS passages in the order of the SHA-256 of their text.
 
-    No sentence is in two of them, so that no part of the data can tell anything of another by heart: the help repeats much of its text
-    under several topics. What stands in topics of two areas is left out, for it tells neither. Raises DataError when they are too few.
+    No sentence is in two of them, so that no part of the data repeats another: the help repeats much of its text
+    under several topics. What stands in topics of two areas is left out, for it belongs to neither. Raises DataError when they are too few.
     """
     found = sorted(_passages(), key=lambda passage: hashlib.sha256(passage.text.encode()).digest())
     if len(found) < ROWS:
@@ -64,13 +64,13 @@ def read() -> list[Passage]:
 
 def _passages() -> Iterator[Passage]:
     """Each as short as it can be with SHORTEST characters; what is left at a topic's end is less and belongs to none."""
-    told = _areas_by_sentence()
+    areas_of = _areas_by_sentence()
     used: set[str] = set()
     for area, names in enumerate(AREAS.values()):
         for name in names.split():
             gathered: list[str] = []
             for sentence in _sentences(name):
-                if sentence in used or len(told[sentence]) > 1:
+                if sentence in used or len(areas_of[sentence]) > 1:
                     continue
                 used.add(sentence)
                 gathered.append(sentence)
@@ -80,12 +80,12 @@ def _passages() -> Iterator[Passage]:
 
 
 def _areas_by_sentence() -> dict[str, set[int]]:
-    told: dict[str, set[int]] = {}
+    areas_of: dict[str, set[int]] = {}
     for area, names in enumerate(AREAS.values()):
         for name in names.split():
             for sentence in _sentences(name):
-                told.setdefault(sentence, set()).add(area)
-    return told
+                areas_of.setdefault(sentence, set()).add(area)
+    return areas_of
 
 
 def _sentences(name: str) -> list[str]:

@@ -43,7 +43,7 @@ class ToyScene(Task):
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         return build(card.architectures[architecture].builder, config)
 
-    def judge(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
+    def judge_scene(self, model: nn.Module, split: str, *, teacher: nn.Module | None, final: bool) -> Judgement:
         """Novel views of the split's cameras, the physical image alone under its other light (no scale is fitted), and the material."""
         assert isinstance(model, SurfelScene), f"this task judges a SurfelScene; got a {type(model).__name__}"
         view = self.views[split]

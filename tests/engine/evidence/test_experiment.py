@@ -507,7 +507,7 @@ def test_arms_that_a_claim_compares_have_made_equally_many_steps(method_id):
 
 
 def test_every_method_of_the_catalog_has_its_page_of_evidence():
-    folder = Path(__file__).parents[2] / "docs" / "evidence"
+    folder = Path(__file__).parents[3] / "docs" / "evidence"
 
     for method_id, card in catalog.methods().items():
         page = (folder / f"{method_id}.md").read_text(encoding="utf-8")
@@ -531,7 +531,7 @@ def rounds_to(measured: tuple[float, float], cell: tuple[str, str]) -> bool:
 
 
 def test_the_results_in_a_methods_readme_are_those_of_its_page_of_evidence():
-    folder = Path(__file__).parents[2] / "docs" / "evidence"
+    folder = Path(__file__).parents[3] / "docs" / "evidence"
 
     for method_id in catalog.methods():
         results = catalog.readme(method_id).partition("## Results")[2]
@@ -556,10 +556,10 @@ def test_the_command_prints_json_and_writes_the_page(tmp_path, capsys):
     code = main(["evidence", "supervised", "--seeds", "1", "--json", "--write", str(page)])
 
     assert code == 0
-    told, text = json.loads(capsys.readouterr().out), page.read_text()
-    assert told["seeds"] == [10]
+    reported, text = json.loads(capsys.readouterr().out), page.read_text()
+    assert reported["seeds"] == [10]
     assert "python -m engine evidence supervised --seeds 1 --first-seed 10 --write docs/evidence/supervised.md" in text
-    assert told["memory"]["with_run_bytes"] > told["memory"]["alone_bytes"]
+    assert reported["memory"]["with_run_bytes"] > reported["memory"]["alone_bytes"]
     assert text.index("## What the paper reports") < text.index("## Memory") < text.index("## Specs of seed 10")
 
 

@@ -1,4 +1,4 @@
-"""Peak memory: what is measured, how a page tells it, and how the section of a page is renewed."""
+"""Peak memory: what is measured, how a page gives it, and how the section of a page is renewed."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from engine.evidence.memory import HEADING, MIB, Memory, measure_memory, peak_by
 from engine.evidence.report import title_of
 from engine.spec import catalog
 
-PAGES = Path(__file__).parents[2] / "docs" / "evidence"
+PAGES = Path(__file__).parents[3] / "docs" / "evidence"
 MEMORY = Memory("vanilla-kd", alone=230 * MIB, with_run=400 * MIB)
 PAGE = """# Evidence: Knowledge distillation
 
@@ -29,7 +29,7 @@ Written by the command below.
 
 
 def test_a_large_parent_is_not_measured_in_the_place_of_its_child() -> None:
-    # getrusage would tell the child at least what its parent had at the start: 400 MiB, all of them written to.
+    # getrusage would report for the child at least what its parent had at the start: 400 MiB, all of them written to.
     program = "from engine.evidence.memory import peak_bytes; print(peak_bytes())"
     ballast = bytearray(b"\x01" * 400 * MIB)
 
@@ -89,10 +89,10 @@ def test_the_command_renews_the_section_of_a_page_and_measures_no_claim(tmp_path
 
     code = main(["evidence", "supervised", "--memory", "--json", "--write", str(page)])
 
-    told, text = json.loads(capsys.readouterr().out)["memory"], page.read_text()
+    reported, text = json.loads(capsys.readouterr().out)["memory"], page.read_text()
     assert code == 0
-    assert told["difference_bytes"] == told["with_run_bytes"] - told["alone_bytes"] > 0
-    assert peak_on(text) == round(told["with_run_bytes"] / MIB)
+    assert reported["difference_bytes"] == reported["with_run_bytes"] - reported["alone_bytes"] > 0
+    assert peak_on(text) == round(reported["with_run_bytes"] / MIB)
     assert text.startswith("# Evidence: Supervised training\n\nBy hand.\n\n## Memory\n\nOne run of the preset `tiny` on the task `digits`")
     assert text.endswith("|\n\n## Specs of seed 10\n\nTwo.\n") and "Old." not in text
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.events import Artifact
-from engine.run.runner import _facts_of, _Tables
+from engine.run.artifacts import ArtifactWriter, facts_of
 from tests.engine.distilled_sets.matcher import new_matcher, walk
 from tests.engine.methods.language import new_language_method, play
 from tests.engine.tiny import Watcher
@@ -27,10 +27,10 @@ def test_a_buffer_of_experts_shows_their_course_from_the_first_weights_to_the_la
 
 def test_rollouts_are_shown_as_text_shaded_by_what_the_teacher_finds_improbable():
     short = {"sft_steps": 0, "cache_rows": 14, "rollout_batch_size": 5, "batch_size": 4, "prompt_tokens": 3, "max_new_tokens": 5}
-    method, told = new_language_method("lightning-opd", short)
+    method, reported = new_language_method("lightning-opd", short)
     play(method)
 
-    (tensors, facts) = next(each[1:] for each in told if each[0] == "rollouts")
+    (tensors, facts) = next(each[1:] for each in reported if each[0] == "rollouts")
 
     view, vocabulary = facts["views"]["rollouts"], method.language.vocabulary
     assert len(view["items"]) == 12
@@ -42,7 +42,7 @@ def test_rollouts_are_shown_as_text_shaded_by_what_the_teacher_finds_improbable(
 
 def test_views_stand_in_the_file_beside_the_facts(tmp_path):
     method, watcher = new_matcher(), Watcher()
-    object.__setattr__(method._context, "save_tensors", _Tables(tmp_path, watcher).tensors)
+    object.__setattr__(method._context, "save_tensors", ArtifactWriter(tmp_path, watcher).save_tensors)
     view = {"view": "rows", "columns": ["a"], "cells": [[1]]}
 
     method.save_tensors("both", {"w": torch.ones(2)}, {"n": 3}, views={"rows": view})
@@ -50,5 +50,5 @@ def test_views_stand_in_the_file_beside_the_facts(tmp_path):
 
     both, none = watcher.of(Artifact)
     assert both.meta == {"shapes": {"w": [2]}, "n": 3}
-    assert none.meta == _facts_of(tmp_path / none.path) == {"shapes": {"w": [2]}}
-    assert _facts_of(tmp_path / both.path) == {"shapes": {"w": [2]}, "n": 3, "views": {"rows": view}}
+    assert none.meta == facts_of(tmp_path / none.path) == {"shapes": {"w": [2]}}
+    assert facts_of(tmp_path / both.path) == {"shapes": {"w": [2]}, "n": 3, "views": {"rows": view}}

@@ -271,8 +271,8 @@ def test_labels_count_in_full_with_decoupled_distillation_unless_set():
         ({"base_temperature": 0}, "settings.base_temperature: must be greater than 0; got 0."),
         ({"base_method": "at"}, "settings.base_method: must be one of 'kd', 'dkd', 'ctkd' or 'mlkd'; got 'at'."),
         (
-            {"base_method": "mlkd", "micro_batches": 2},
-            "settings.micro_batches: must be 1 with mlkd, which compares the rows of a batch with each other; got 2.",
+            {"base_method": "mlkd", "gradient_accumulation_steps": 2},
+            "settings.gradient_accumulation_steps: must be 1 with mlkd, which compares the rows of a batch with each other; got 2.",
         ),
     ],
 )

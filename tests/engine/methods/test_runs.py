@@ -85,7 +85,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_and_resumed_ends_with_the_same_
 def test_cutting_a_batch_into_pieces_gives_the_weights_of_the_whole_batch(variant, tmp_path, teachers):
     run(spec_of(variant, settings={"optimizer": "sgd"}), tmp_path / "whole", teachers)
 
-    run(spec_of(variant, settings={"optimizer": "sgd", "micro_batches": 4}), tmp_path / "pieces", teachers)
+    run(spec_of(variant, settings={"optimizer": "sgd", "gradient_accumulation_steps": 4}), tmp_path / "pieces", teachers)
 
     whole, pieces = weights_in(tmp_path / "whole"), weights_in(tmp_path / "pieces")
     assert (whole - pieces).norm() < 1e-5 * whole.norm()

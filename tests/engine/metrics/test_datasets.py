@@ -1,4 +1,4 @@
-"""How accuracies over networks are told, and what a set takes up."""
+"""How accuracies over networks are reported, and what a set takes up."""
 
 import pytest
 import torch

@@ -145,7 +145,32 @@ def test_the_specular_term_is_the_slow_one_in_plain_numbers():
         **vectors, roughness=torch.tensor([[roughness]], dtype=torch.float64), f0=torch.tensor([[f0]], dtype=torch.float64)
     )
 
-    assert found.item() == pytest.approx(d * g * f / (4 * 0.8 * 0.8), rel=1e-5)
+    assert found.item() == pytest.approx(d * g * f / (4 * 0.8 * 0.8), rel=1e-12)
+
+
+def test_a_smooth_surface_seen_in_the_mirrors_direction_is_as_bright_as_its_lobe_is_high():
+    """There h = n, so D = 1/(π α²): with R = 0.03 it falls to a fifth where n·h is too small by 5e-7."""
+    normal, away = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64), math.pi / 6
+    view, light = (torch.tensor([[sign * math.sin(away), 0.0, math.cos(away)]], dtype=torch.float64) for sign in (1, -1))
+    roughness, f0 = 0.03, 1.0  # F = 1 at every angle
+    k = 1.03**2 / 8
+    g = (math.cos(away) / (math.cos(away) * (1 - k) + k)) ** 2
+
+    found = reflectance.cook_torrance(
+        normal=normal, view=view, light=light, roughness=torch.tensor([[roughness]], dtype=torch.float64), f0=torch.tensor([[f0]])
+    )
+
+    assert found.item() == pytest.approx(g / (math.pi * roughness**4) / (4 * math.cos(away) ** 2), rel=1e-6)
+
+
+def test_light_from_exactly_behind_leaves_numbers():
+    view = torch.tensor([[0.0, 0.6, 0.8]])
+
+    found = reflectance.cook_torrance(
+        normal=torch.tensor([[0.0, 0.0, 1.0]]), view=view, light=-view, roughness=torch.tensor([[0.5]]), f0=torch.tensor([[0.04]])
+    )
+
+    assert torch.isfinite(found).all()
 
 
 def test_the_normals_of_the_microfacets_cover_the_surface_once():

@@ -41,9 +41,9 @@ def net() -> nn.Module:
 
 
 def packed_and_unpacked(value: Any) -> Any:
-    packer = StateSerializer()
-    through_json = json.loads(json.dumps(packer.pack(value, "value")))
-    return unpack(through_json, packer.tensors, CPU)
+    serializer = StateSerializer()
+    through_json = json.loads(json.dumps(serializer.pack(value, "value")))
+    return unpack(through_json, serializer.tensors, CPU)
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -61,10 +61,10 @@ def test_what_is_packed_comes_back_with_the_same_values_and_types(value: Any) ->
     "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64]
 )
 def test_a_tensor_comes_back_through_a_file_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
-    packer, tensor = StateSerializer(), torch.tensor([0, 1, 1]).to(dtype)
+    serializer, tensor = StateSerializer(), torch.tensor([0, 1, 1]).to(dtype)
 
-    packed = packer.pack({"a": (tensor, [tensor[:2]])}, "value")
-    checkpoint.write(checkpoint.Snapshot(1, {"packed": packed}, packer.tensors), tmp_path)
+    packed = serializer.pack({"a": (tensor, [tensor[:2]])}, "value")
+    checkpoint.write(checkpoint.Snapshot(1, {"packed": packed}, serializer.tensors), tmp_path)
     read = checkpoint.read(tmp_path / "step-000000001")
     back = unpack(read.state["packed"], read.tensors, CPU)
 
@@ -82,21 +82,21 @@ def test_an_array_and_a_scalar_of_numpy_come_back() -> None:
 
 
 def test_a_tensor_met_twice_is_stored_once() -> None:
-    packer, tensor = StateSerializer(), torch.ones(3)
+    serializer, tensor = StateSerializer(), torch.ones(3)
 
-    packer.pack([tensor, tensor], "value")
+    serializer.pack([tensor, tensor], "value")
 
-    assert list(packer.tensors) == ["value.0"]
+    assert list(serializer.tensors) == ["value.0"]
 
 
 def test_generators_whose_states_pass_through_the_same_memory_are_not_mixed_up() -> None:
-    packer = StateSerializer()
+    serializer = StateSerializer()
     generators = [torch.Generator().manual_seed(seed) for seed in range(20)]
 
-    packed = [packer.pack(generator.get_state(), f"generator.{at}") for at, generator in enumerate(generators)]
+    packed = [serializer.pack(generator.get_state(), f"generator.{at}") for at, generator in enumerate(generators)]
 
     for generator, state in zip(generators, packed, strict=True):
-        assert torch.equal(unpack(state, packer.tensors, CPU), generator.get_state())
+        assert torch.equal(unpack(state, serializer.tensors, CPU), generator.get_state())
 
 
 @pytest.mark.parametrize(

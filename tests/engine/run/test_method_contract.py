@@ -1,5 +1,6 @@
 """What a method's author may rely on, and what is refused so that a resumed run is the same run."""
 
+import dataclasses
 import functools
 import inspect
 import random
@@ -51,7 +52,7 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "save_tensors",
     }
     to_look_at = {"task", "teacher", "teachers", "budget", "position", "device", "precision", "student_blueprint"}
-    for_the_runner = {"seal", "constants", "optimizers", "scalers", "OWN"}
+    for_the_runner = {"seal", "constants", "learning_rates", "scalers", "OWN"}
 
     assert {name for name in vars(Method) if not name.startswith("_")} == for_authors | to_look_at | for_the_runner
 
@@ -186,16 +187,7 @@ def test_an_update_leaves_the_gradients_of_other_networks_alone() -> None:
 
 
 def clipped_norm(clip: float | None) -> float:
-    settings = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "schedule": "constant", "gradient_clip": clip}
-    method = assemble(
-        tiny_spec(settings=settings),
-        {},
-        method_class=Plain,
-        task_class=TinyTask,
-        log=lambda text: None,
-        save_table=lambda name, content: None,
-        save_tensors=lambda name, tensors, meta: None,
-    ).method
+    method = scheduled("constant", gradient_clip=clip)
     before = [parameter.detach().clone() for parameter in method.student.parameters()]
     method.update(method.optimizer, 100 * method.student(torch.ones(2, 4)).sum())  # type: ignore[attr-defined]
     moved = [(new.detach() - old).flatten() for old, new in zip(before, method.student.parameters(), strict=True)]
@@ -207,19 +199,20 @@ def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
     assert clipped_norm(0.5) == pytest.approx(0.5, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "rates"),
-    [
-        ("constant", [1, 1, 1, 1, 1, 1, 1, 1]),
-        ("cosine", [1, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.038060]),  # ½(1 + cos(πn/8))
-        ("cosine-per-epoch", [1, 1, 1, 0.75, 0.75, 0.75, 0.25, 0.25]),  # three epochs of three steps: ½(1 + cos(πe/3))
-        ("step", [1, 1, 1, 1, 1, 0.1, 0.01, 0.001]),  # from 5, 6 and 7 of 8
-        ("step-50-75", [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
-    ],
-)
-def test_the_learning_rate_follows_its_course(schedule: str, rates: list[float]) -> None:
-    settings = {"learning_rate": 1.0, "schedule": schedule}
-    method = assemble(
+RATES = {
+    "constant": [1, 1, 1, 1, 1, 1, 1, 1],
+    "cosine": [1, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.038060],  # ½(1 + cos(πn/8))
+    "cosine-per-epoch": [1, 1, 1, 0.75, 0.75, 0.75, 0.25, 0.25],  # three epochs of three steps: ½(1 + cos(πe/3))
+    "step": [1, 1, 1, 1, 1, 0.1, 0.01, 0.001],  # from 5, 6 and 7 of 8
+    "step-50-75": [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01],
+    "linear-tail": [1, 1, 1, 1, 1, 1, 0.833333, 0.416667],  # (1 − n/8) / 0.3 where that is below 1
+}
+
+
+def scheduled(schedule: str, **settings: Any) -> Method:
+    """Plain SGD by a schedule over eight steps, three of them an epoch."""
+    settings = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "schedule": schedule, **settings}
+    return assemble(
         tiny_spec(steps=8, settings=settings),
         {},
         method_class=Plain,
@@ -228,13 +221,68 @@ def test_the_learning_rate_follows_its_course(schedule: str, rates: list[float])
         save_table=lambda name, content: None,
         save_tensors=lambda name, tensors, meta: None,
     ).method
-    optimizer, found = method.optimizer, []  # type: ignore[attr-defined]
 
-    for _ in rates:
-        method.update(optimizer, method.student(torch.ones(1, 4)).sum())
-        found.append(optimizer.param_groups[0]["lr"])
 
-    assert found == pytest.approx(rates, abs=1e-6)
+def rate_of_an_update(method: Method) -> float:
+    """How far one step of SGD moves a weight whose gradient is 1."""
+    bias = next(parameter for parameter in method.student.parameters() if parameter.dim() == 1)
+    before = bias[0].item()
+    method.update(method.optimizer, bias.sum())  # type: ignore[attr-defined]
+    return before - bias[0].item()
+
+
+@pytest.mark.parametrize("schedule", RATES)
+def test_the_learning_rate_follows_its_schedule_and_the_rate_that_was_used_is_reported(schedule: str) -> None:
+    method = scheduled(schedule)
+
+    used, reported = [], []
+    for _ in RATES[schedule]:
+        used.append(rate_of_an_update(method))
+        reported.append(method.learning_rates["optimizer"])
+
+    assert used == pytest.approx(RATES[schedule], abs=1e-6)
+    assert reported == pytest.approx(RATES[schedule], abs=1e-6)
+
+
+@pytest.mark.parametrize("schedule", RATES)
+def test_the_schedule_goes_on_from_the_state_of_the_optimizer_alone(schedule: str) -> None:
+    method, resumed = scheduled(schedule), scheduled(schedule)
+    for _ in range(6):
+        rate_of_an_update(method)
+
+    resumed.optimizer.load_state_dict(method.optimizer.state_dict())  # type: ignore[attr-defined]
+
+    assert resumed.learning_rates["optimizer"] == pytest.approx(RATES[schedule][5], abs=1e-6)
+    assert [rate_of_an_update(resumed) for _ in range(2)] == pytest.approx(RATES[schedule][6:], abs=1e-6)
+
+
+def test_a_state_as_earlier_versions_wrote_it_goes_on_with_the_rate_of_the_next_update() -> None:
+    # They counted in the same place, but the rate beside it was that of the update before; before the first one there was no count.
+    method, untouched = scheduled("cosine"), scheduled("cosine")
+    written = method.optimizer.state_dict()  # type: ignore[attr-defined]
+    [group] = written["param_groups"]
+    del group["initial_lr"]
+    before_the_first = {**written, "param_groups": [{name: value for name, value in group.items() if name != "updates"}]}
+    after_four = {**written, "param_groups": [{**group, "updates": 4, "lr": 0.691342}]}
+
+    method.optimizer.load_state_dict(after_four)  # type: ignore[attr-defined]
+    untouched.optimizer.load_state_dict(before_the_first)  # type: ignore[attr-defined]
+
+    assert [rate_of_an_update(method) for _ in range(2)] == pytest.approx(RATES["cosine"][4:6], abs=1e-6)
+    assert [rate_of_an_update(untouched) for _ in range(2)] == pytest.approx(RATES["cosine"][:2], abs=1e-6)
+
+
+def test_an_update_that_the_loss_scaler_leaves_out_counts_for_the_schedule() -> None:
+    method = scheduled("cosine")
+    bias = next(parameter for parameter in method.student.parameters() if parameter.dim() == 1)
+    scaled = dataclasses.replace(method._scheduled[method.optimizer], scaler=torch.amp.GradScaler("cpu"))  # type: ignore[attr-defined]
+    before = bias.detach().clone()
+
+    scaled.scaler.scale(bias.sum() * torch.inf).backward()
+    scaled.step()
+
+    assert torch.equal(bias, before)
+    assert rate_of_an_update(method) == pytest.approx(RATES["cosine"][1], abs=1e-6)
 
 
 def test_on_one_device_a_prepared_module_is_the_module_itself() -> None:

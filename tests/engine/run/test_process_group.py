@@ -19,7 +19,7 @@ from engine.run.runner import execute
 from engine.spec.run_spec import RunSpec
 from tests.engine.tiny import Plain, Watcher, run_tiny, tiny_card, tiny_spec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIGITS = RunSpec.parse({"method": "supervised", "task": "digits", "budget": {"epochs": 1}, "settings": {"optimizer": "sgd"}, "threads": 1})
 
 
@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("team")
+    folder = tmp_path_factory.mktemp("process-group")
     watcher = Watcher()
     run_tiny(
         folder / "alone",
@@ -105,7 +105,7 @@ def exported(folder: Path) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in load_model(folder / "student")[0].parameters()])
 
 
-def told(folder: Path, rank: int) -> dict[str, object]:
+def reported(folder: Path, rank: int) -> dict[str, object]:
     return dict(json.loads((folder / f"rank-{rank}.json").read_text()))
 
 
@@ -127,7 +127,7 @@ def test_two_processes_train_a_method_of_the_catalog_as_one_does(two_processes: 
         for folder in (tmp_path, two_processes / "supervised")
     )
 
-    assert told(two_processes, 0)["supervised"] == "succeeded"
+    assert reported(two_processes, 0)["supervised"] == "succeeded"
     assert torch.allclose(one, two, rtol=0, atol=1e-5)
 
 
@@ -146,24 +146,24 @@ def test_a_checkpoint_of_one_device_goes_on_with_two(two_processes: Path, tmp_pa
 
     taken_up = exported(two_processes / "taken-up")
 
-    assert told(two_processes, 0)["taken up"] == "succeeded"
+    assert reported(two_processes, 0)["taken up"] == "succeeded"
     assert torch.allclose(taken_up, exported(tmp_path), rtol=0, atol=1e-6)
 
 
 def test_only_the_first_process_is_seen(two_processes: Path) -> None:
-    first, second = told(two_processes, 0), told(two_processes, 1)
+    first, second = reported(two_processes, 0), reported(two_processes, 1)
 
     assert first["events"] > 12  # type: ignore[operator]
     assert second["events"] == 0
 
 
 def test_all_processes_stop_when_the_first_is_asked_to(two_processes: Path) -> None:
-    assert told(two_processes, 0)["stopped"] == told(two_processes, 1)["stopped"] == ["stopped", 4]
+    assert reported(two_processes, 0)["stopped"] == reported(two_processes, 1)["stopped"] == ["stopped", 4]
     assert [path.name for path in (two_processes / "stopped/checkpoints").iterdir()] == ["step-000000004"]
 
 
 def test_a_method_that_prepares_no_module_is_refused_on_several_devices(two_processes: Path) -> None:
-    assert told(two_processes, 0)["plain"] == "devices: plain runs on one device; got 2."
+    assert reported(two_processes, 0)["plain"] == "devices: plain runs on one device; got 2."
 
 
 def test_a_run_on_several_devices_needs_as_many_processes(tmp_path: Path) -> None:
@@ -173,12 +173,12 @@ def test_a_run_on_several_devices_needs_as_many_processes(tmp_path: Path) -> Non
     assert outcome == Outcome("failed", 0, sentence, "devices")
 
 
-def test_a_process_alone_leads_and_agrees_with_itself() -> None:
-    team = ProcessGroup()
+def test_a_process_alone_is_the_main_one_and_decides_for_itself() -> None:
+    alone = ProcessGroup()
 
-    assert team.leads
-    assert team.agree(True)
-    assert not team.agree(False)
+    assert alone.is_main_process
+    assert alone.broadcast(True)
+    assert not alone.broadcast(False)
 
 
 if __name__ == "__main__":

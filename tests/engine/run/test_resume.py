@@ -163,6 +163,20 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_field_that_differs(
     assert outcome.reason == f"The checkpoint at {folder} is of another run: {sentence}"
 
 
+def test_a_checkpoint_that_names_a_setting_as_earlier_versions_did_is_of_the_same_run(tmp_path: Path) -> None:
+    today, watcher = tiny_spec(settings={"gradient_accumulation_steps": 2}), Watcher()
+    run_tiny(tmp_path / "whole", spec=today)
+    run_tiny(tmp_path / "a", watcher=watcher, spec=tiny_spec(settings={"micro_batches": 2}), stop=watcher.stop_after(5))
+    written = checkpoint.newest(tmp_path / "a")
+
+    same = run_tiny(tmp_path / "b", spec=today, resume=written)
+    another = run_tiny(tmp_path / "c", spec=tiny_spec(settings={"gradient_accumulation_steps": 3}), resume=written)
+
+    assert same.status == "succeeded", same.reason
+    assert student_bytes(tmp_path / "b") == student_bytes(tmp_path / "whole")
+    assert another.reason.endswith("is of another run: its settings.gradient_accumulation_steps is 2, this run's is 3.")
+
+
 def test_cadence_and_threads_may_change_between_a_checkpoint_and_its_resumption(tmp_path: Path) -> None:
     run_tiny(tmp_path / "whole")
     watcher = Watcher()

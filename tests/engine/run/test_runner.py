@@ -136,7 +136,9 @@ def test_a_run_leaves_the_generators_and_threads_of_its_process_alone(tmp_path: 
 def test_two_micro_batches_learn_the_same_as_one_batch(tmp_path: Path) -> None:
     watchers = Watcher(), Watcher()
     for pieces, watcher in zip((1, 3), watchers, strict=True):
-        run_tiny(tmp_path / f"{pieces}", watcher=watcher, spec=tiny_spec(settings={"micro_batches": pieces, "optimizer": "sgd"}))
+        run_tiny(
+            tmp_path / f"{pieces}", watcher=watcher, spec=tiny_spec(settings={"gradient_accumulation_steps": pieces, "optimizer": "sgd"})
+        )
 
     (_, first), (_, second) = watchers[0].terms()[-1], watchers[1].terms()[-1]
     assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)

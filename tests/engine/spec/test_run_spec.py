@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from engine.errors import Problem, SpecError
 from engine.spec import catalog
+from engine.spec.earlier_names import upgraded
+from engine.spec.epochs import steps_per_epoch
 from engine.spec.run_spec import RunSpec
 
+RECORDED = Path(__file__).parents[1] / "recorded"
 TEACHER = "run:00000000-0000-4000-8000-000000000001"
 SUPERVISED: dict[str, Any] = {"method": "supervised", "task": "digits"}
 DISTILLED: dict[str, Any] = {"method": "vanilla-kd", "task": "digits", "teachers": [TEACHER]}
@@ -122,7 +125,7 @@ def test_teachers_that_do_not_fit_the_method_are_refused(teachers: list[str], fi
     assert refused({**DISTILLED, "teachers": teachers}) == [Problem(field, message)]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     problems = refused({**SUPERVISED, "seed": -1, "settings": {}, "budget": {"steps": 0}, "color": "red"})
 
     assert {problem.field for problem in problems} == {"seed", "budget.steps", "color"}
@@ -164,6 +167,51 @@ def test_runs_that_differ_only_in_their_seeds_have_the_same_hash() -> None:
     assert len(first.config_hash()) == 16
 
 
+def test_a_setting_under_its_earlier_name_is_read_and_completed_under_todays() -> None:
+    earlier = RunSpec.parse({**SUPERVISED, "settings": {"micro_batches": 4}})
+    today = RunSpec.parse({**SUPERVISED, "settings": {"gradient_accumulation_steps": 4}})
+    both = RunSpec.parse({**SUPERVISED, "settings": {"gradient_accumulation_steps": 4, "micro_batches": 4}})
+
+    assert earlier == today == both
+    assert earlier.settings["gradient_accumulation_steps"] == 4
+    assert "micro_batches" not in earlier.settings
+
+
+def test_a_hash_is_made_of_the_earlier_names_so_that_stored_runs_stay_in_their_groups() -> None:
+    # The whole specification as it was stored before the setting was renamed, and the hash that was stored beside it.
+    stored = json.loads((RECORDED / "more_runs.json").read_text())["micro-batches"]
+    spec = RunSpec.parse(stored["spec"])
+
+    assert stored["spec"]["settings"]["micro_batches"] == spec.settings["gradient_accumulation_steps"] > 1
+    assert spec.config_hash() == stored["config_hash"]
+
+
+def test_both_names_with_different_values_are_refused() -> None:
+    problems = refused({**SUPERVISED, "settings": {"micro_batches": 2, "gradient_accumulation_steps": 4}})
+
+    sentence = "must be left out, since it is the earlier name of gradient_accumulation_steps, which is 4; got 2."
+    assert problems == [Problem("settings.micro_batches", sentence)]
+
+
+def test_an_earlier_name_is_unknown_to_a_method_that_never_had_the_setting() -> None:
+    problems = refused({"method": "mtt", "task": "digits", "settings": {"micro_batches": 2}})
+
+    assert problems == [Problem("settings.micro_batches", "is not a known field; remove it or check its spelling.")]
+
+
+def test_a_stored_specification_is_upgraded_for_showing_whatever_it_holds() -> None:
+    stored = {"method": "supervised", "settings": {"micro_batches": 2, "momentum": 0.9}, "seed": 3}
+
+    assert upgraded(stored) == {**stored, "settings": {"gradient_accumulation_steps": 2, "momentum": 0.9}}
+    assert upgraded({"method": "supervised"}) == {"method": "supervised"}
+    assert upgraded({"settings": [1]}) == {"settings": [1]}
+
+
+@pytest.mark.parametrize(("rows", "batch_size", "steps"), [(128, 64, 2), (129, 64, 3), (1, 64, 1), (0, 64, 1), (0, 0, 1)])
+def test_an_epoch_counts_its_last_partial_batch_and_is_never_empty(rows: int, batch_size: int, steps: int) -> None:
+    assert steps_per_epoch(rows, batch_size) == steps
+
+
 @pytest.mark.parametrize("text", ["mlp-16", TEACHER])
 def test_a_model_is_written_as_text_and_read_back(text: str) -> None:
     assert str(RunSpec.parse({**SUPERVISED, "student": text}).student) == text
@@ -193,8 +241,8 @@ def test_reading_specs_and_the_catalog_reaches_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from engine.spec.run_spec import RunSpec; from engine import catalog, events; catalog.methods(), catalog.tasks(); print('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    code = "import sys; from engine.spec.run_spec import RunSpec; from engine import events; from engine.spec import catalog; catalog.methods(), catalog.tasks(); print('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
 
     assert answer.stdout == "False\n"

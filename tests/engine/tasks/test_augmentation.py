@@ -29,7 +29,7 @@ def batch_of(task, step: int, *, data: str = "train", seed: int = 0) -> torch.Te
         batch_size=64,
         seed=seed,
         device=torch.device("cpu"),
-        team=ProcessGroup(),
+        process_group=ProcessGroup(),
         augment=task.augmentation(),
     )
     return loader.batch(Position(phase_step=step)).inputs

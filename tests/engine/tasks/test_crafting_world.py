@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, Records, Skill
+from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, KnowledgeRecords, Skill
 from engine.tasks.crafting_world.card import Options
 from engine.tasks.crafting_world.task import CraftingWorld
 from engine.worlds.crafting import GOALS, RECIPES
@@ -39,7 +39,7 @@ def all_knowing() -> KnowledgeBase:
             )
         )
     base = KnowledgeBase(Habits(follow=1.0))
-    base.replace(Records(skills=skills, successes=dict.fromkeys(RECIPES, 9)))
+    base.replace(KnowledgeRecords(skills=skills, successes=dict.fromkeys(RECIPES, 9)))
     return base
 
 

@@ -4,13 +4,26 @@ from random import Random
 
 import pytest
 
-from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, Records, Skill
-from engine.worlds.crafting import ACTIONS, COUNTS, ITEMS, RECIPES, Event, State, observe, outcome_of, predicates, recognize, start, step
+from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, KnowledgeRecords, Skill
+from engine.worlds.crafting import (
+    ACTIONS,
+    COUNTS,
+    ITEMS,
+    RECIPES,
+    RawEvent,
+    WorldState,
+    observe,
+    outcome_of,
+    predicates,
+    recognize,
+    start,
+    step,
+)
 from engine.worlds.planner import Planner, play
 
 
-def held(lava: bool = False, **counts: int) -> State:
-    return State(tuple(counts.get(item, 0) for item in ITEMS), lava)
+def held(lava: bool = False, **counts: int) -> WorldState:
+    return WorldState(tuple(counts.get(item, 0) for item in ITEMS), lava)
 
 
 def skill(action: str, *preconditions: str) -> Skill:
@@ -45,7 +58,7 @@ def knowing(
     *, skills: tuple[Skill, ...] = (), rules: tuple[Guardrail, ...] = (), successes: dict[str, int] | None = None, follow: float = 1.0
 ):
     base = KnowledgeBase(Habits(2, follow, False))
-    base.replace(Records(skills=list(skills), guardrails=list(rules), successes=successes or {}))
+    base.replace(KnowledgeRecords(skills=list(skills), guardrails=list(rules), successes=successes or {}))
     return base
 
 
@@ -67,13 +80,13 @@ def test_a_pick_is_made_of_what_the_table_says_and_leaves_the_table():
 @pytest.mark.parametrize(
     ("state", "action", "event"),
     [
-        (held(), "mine_iron", Event("tool_insufficient")),
-        (held(lava=True), "mine_iron", Event("tool_insufficient")),  # the tier is looked at before lava
-        (held(lava=True, stone_pick=1), "mine_iron", Event("hazard_damage")),
-        (held(lava=True, wood_pick=1), "mine_stone", Event()),
-        (held(ore=1), "smelt", Event("missing_material", "coal")),  # the first missing one in the table's order
-        (held(), "smelt", Event("missing_material", "ore")),
-        (held(stone=7, table=1), "furnace", Event("missing_material", "stone")),
+        (held(), "mine_iron", RawEvent("tool_insufficient")),
+        (held(lava=True), "mine_iron", RawEvent("tool_insufficient")),  # the tier is looked at before lava
+        (held(lava=True, stone_pick=1), "mine_iron", RawEvent("hazard_damage")),
+        (held(lava=True, wood_pick=1), "mine_stone", RawEvent()),
+        (held(ore=1), "smelt", RawEvent("missing_material", "coal")),  # the first missing one in the table's order
+        (held(), "smelt", RawEvent("missing_material", "ore")),
+        (held(stone=7, table=1), "furnace", RawEvent("missing_material", "stone")),
     ],
 )
 def test_requirements_are_checked_in_their_order(state, action, event):
@@ -111,7 +124,7 @@ def test_counts_beyond_the_largest_that_is_asked_for_have_equal_facts():
 
 
 def test_an_observation_gives_the_state_back():
-    state = State(held(log=3, ore=1).counts, True, 4)
+    state = WorldState(held(log=3, ore=1).counts, True, 4)
 
     assert recognize(observe(state)) == state
 
@@ -183,9 +196,9 @@ def test_after_two_failures_in_a_row_it_does_something_else_until_a_success():
 
     before = planner.choose(held(), draw)
     for _ in range(2):
-        planner.note("mine_diamond", Event("tool_insufficient"))
+        planner.note("mine_diamond", RawEvent("tool_insufficient"))
     failing = [planner.choose(held(), draw) for _ in range(100)]
-    planner.note("mine_diamond", Event())
+    planner.note("mine_diamond", RawEvent())
     after = planner.choose(held(), draw)
 
     assert before.action == after.action == "mine_diamond"
@@ -197,7 +210,7 @@ def test_temporary_rules_forbid_the_failed_action_in_that_state_alone():
     base = KnowledgeBase(Habits(2, 1.0, True))
     planner, draw = Planner(base, "diamond"), Random(0)
     for _ in range(2):
-        planner.note("mine_diamond", Event("tool_insufficient"))
+        planner.note("mine_diamond", RawEvent("tool_insufficient"))
 
     choices = [planner.choose(held(), draw) for _ in range(200)]
 

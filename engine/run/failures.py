@@ -1,0 +1,38 @@
+"""From whatever went wrong in a run to the outcome that people read: one sentence, and the field, loss term or nothing that it is about."""
+
+from dataclasses import dataclass
+
+import torch
+
+from engine.errors import EngineError, NonFiniteError, SpecError
+from engine.events import Outcome
+
+
+@dataclass
+class CurrentStep:
+    """The step that is being made and its phase; the runner moves it."""
+
+    phase: str = ""
+    step: int = 0
+
+
+def failure(error: Exception, at: CurrentStep) -> Outcome:
+    """The outcome of a run that ended with `error`, whatever a method, a model or the disk raised."""
+    match error:
+        case NonFiniteError():
+            return Outcome("failed", at.step, str(error), error.term)
+        case SpecError():
+            return Outcome("failed", at.step, str(error), error.problems[0].field)
+        case torch.OutOfMemoryError():
+            return Outcome(
+                "failed",
+                at.step,
+                f"The GPU's memory was full at step {at.step}; try a smaller batch_size, or more gradient_accumulation_steps.",
+            )
+        case EngineError():
+            return Outcome("failed", at.step, str(error))
+        case OSError():
+            return Outcome("failed", at.step, f"A file could not be read or written at step {at.step}: {error}.")
+    where = f" at step {at.step} of phase {at.phase}" if at.phase else ""
+    text = next(iter(str(error).splitlines()), "")
+    return Outcome("failed", at.step, f"The method failed{where}: {type(error).__name__}: {text}")
