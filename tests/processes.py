@@ -77,6 +77,10 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stops it, and reads the last that it printed."""
         self.stop()
         self._reader.join(5)
 

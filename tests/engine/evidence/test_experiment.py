@@ -2,14 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from engine.cli.main import main
 from engine.errors import EngineError, SpecError
 from engine.evidence import experiment
 from engine.evidence.experiment import (
@@ -551,17 +550,13 @@ def test_evidence_of_a_method_that_does_not_exist_is_refused():
     assert str(refused.value).startswith(f"method: there is no method 'vanila-kd'; choose one of {', '.join(catalog.methods())}")
 
 
-def test_the_command_prints_json_and_writes_the_page(tmp_path):
+def test_the_command_prints_json_and_writes_the_page(tmp_path, capsys):
     page = tmp_path / "supervised.md"
 
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", "evidence", "supervised", "--seeds", "1", "--json", "--write", str(page)],
-        capture_output=True,
-        text=True,
-    )
+    code = main(["evidence", "supervised", "--seeds", "1", "--json", "--write", str(page)])
 
-    assert done.returncode == 0, done.stderr
-    reported, text = json.loads(done.stdout), page.read_text()
+    assert code == 0
+    reported, text = json.loads(capsys.readouterr().out), page.read_text()
     assert reported["seeds"] == [10]
     assert "python -m engine evidence supervised --seeds 1 --first-seed 10 --write docs/evidence/supervised.md" in text
     assert reported["memory"]["with_run_bytes"] > reported["memory"]["alone_bytes"]
@@ -580,8 +575,6 @@ def test_the_command_prints_json_and_writes_the_page(tmp_path):
     ],
 )
 def test_wrong_arguments_are_refused_in_one_sentence_with_exit_code_two(arguments, sentence, capsys):
-    from engine.cli.main import main
-
     code = main(["evidence", *arguments])
 
     assert (code, capsys.readouterr().err) == (2, sentence)
