@@ -128,7 +128,8 @@ class MethodCard:
 
     `version` goes up when the same spec would give different weights. `presets` always hold "small" (the specification's small-scale
     column, equal to the defaults), "paper" (the published values) and "tiny" (a few seconds on one core, for tests).
-    `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
+    `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget. `baseline_steps`
+    returns how many steps it makes where this method's run makes more than its budget: training the student before it is taught is training too.
     `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
     `secret_randomness`: whether what the run draws comes from a secret and not from its seed, as a guarantee of privacy needs. Equal seeds
@@ -149,6 +150,7 @@ class MethodCard:
     teachers: Needs | None = None
     presets: Mapping[str, Preset]
     baseline: str | None = "supervised"
+    baseline_steps: Callable[["RunSpec"], int] | None = None
     task: str = "digits"
     epochs: int = 60
     steps: int | None = None

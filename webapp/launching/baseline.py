@@ -26,6 +26,8 @@ def baseline_of(spec: RunSpec) -> RunSpec:
         "settings": {name: spec.settings[name] for name in _shared(spec.card, card)},
         "teachers": spec.model_dump(mode="json")["teachers"] if card.teachers is not None else [],
     }
+    if spec.card.baseline_steps is not None and (steps := spec.card.baseline_steps(spec)) != spec.total_steps:
+        body["budget"] = body["budget"] | {"steps": steps, "epochs": None}
     try:
         return RunSpec.parse(body)
     except SpecError as error:

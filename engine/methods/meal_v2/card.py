@@ -57,6 +57,12 @@ def check(spec: "RunSpec") -> list[Problem]:
     return problems
 
 
+def steps_with_warm_up(spec: "RunSpec") -> int:
+    """The baseline begins with the same weights and makes as many steps: those of the warm-up as well."""
+    warm_up: int = spec.settings["warm_up_epochs"] * spec.steps_per_epoch
+    return spec.total_steps + warm_up
+
+
 card = MethodCard(
     id="meal-v2",
     version=1,
@@ -71,6 +77,7 @@ card = MethodCard(
     # From the same checkpoint, for as many steps: with the student of an earlier run and no warm-up, both start from its weights.
     baseline="supervised",
     epochs=80,
+    baseline_steps=steps_with_warm_up,
     presets={
         "small": Preset(
             "30 epochs of supervised training, then AdamW at 0.003 for 80 epochs on the teachers' average: the digits protocol."

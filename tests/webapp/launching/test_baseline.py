@@ -38,9 +38,20 @@ def test_every_baseline_can_be_run_beside_its_method(method: str, preset: str) -
     baseline = baseline_of(spec)
 
     assert baseline.method == spec.card.baseline
-    same = ("task", "task_options", "student", "seed", "budget", "device", "precision")
+    same = ("task", "task_options", "student", "seed", "device", "precision")
     assert {name: getattr(baseline, name) for name in same} == {name: getattr(spec, name) for name in same}
     assert baseline.teachers == (spec.teachers if baseline.card.teachers is not None else [])
+    if spec.card.baseline_steps is None:
+        assert baseline.budget == spec.budget
+    else:
+        assert baseline.total_steps == spec.card.baseline_steps(spec)
+
+
+def test_the_baseline_of_meal_v2_makes_the_steps_of_the_warm_up_as_well() -> None:
+    warmed, ready = (spec_of("meal-v2", settings={"warm_up_epochs": epochs}, budget={"epochs": 4}) for epochs in (3, 0))
+
+    assert baseline_of(warmed).total_steps == 7 * warmed.steps_per_epoch
+    assert baseline_of(ready).budget == ready.budget
 
 
 @pytest.mark.parametrize("method", [card.id for card in CARDS if card.baseline is None])
