@@ -102,6 +102,7 @@ class Length:
 
     @property
     def epochs(self) -> float:
+        """The budget in passes over the training rows, not rounded."""
         return self.steps / self.steps_per_epoch
 
 

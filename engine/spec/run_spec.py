@@ -123,6 +123,7 @@ class RunSpec(StrictModel):
         return _completed(spec)
 
     def to_json(self) -> str:
+        """JSON text that `parse` reads back to an equal spec."""
         return self.model_dump_json()
 
     def config_hash(self) -> str:
@@ -134,6 +135,7 @@ class RunSpec(StrictModel):
 
     @property
     def card(self) -> MethodCard:
+        """The method's card."""
         return catalog.methods()[self.method]
 
     @property
@@ -159,6 +161,7 @@ class RunSpec(StrictModel):
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training rows after `train_limit`; 1 where examples are drawn."""
         rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
         batch_size: int = self.settings.get("batch_size", rows)
         return steps_per_epoch(rows, batch_size)
