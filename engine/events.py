@@ -1,4 +1,4 @@
-"""What a run tells the world while it runs. A run is watched through these alone; nothing else leaves the engine but files in its folder.
+"""What a run reports while it runs. A run is watched through these alone; nothing else leaves the engine but files in its folder.
 
 Events are made on the training thread, so they are cheap to make and hold what the step had at hand: a metric may still be a tensor.
 """

@@ -139,7 +139,7 @@ def test_the_saved_student_loads_and_is_judged_as_at_the_end_of_the_run(card: Me
 
 
 @every_method
-def test_its_product_and_its_loss_are_told(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+def test_its_product_and_its_loss_are_reported(card: MethodCard, folder: Path, tmp_path: Path) -> None:
     bench, watcher = Bench(card, folder), Watcher()
 
     bench.run(tmp_path, bench.spec(cadence={"evaluate": 1000}), watcher)

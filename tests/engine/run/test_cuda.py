@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Caught:
-    """A method's class that hands over what is made of it: the run's state, and where the run is without waiting for what it tells."""
+    """A method's class that hands over what is made of it: the run's state, and where the run is without waiting for what it reports."""
 
     def __init__(self, card: MethodCard) -> None:
         self.made: list[Method] = []
@@ -96,11 +96,13 @@ def left_on_the_cpu(method: Method) -> list[str]:
 
 
 def not_finite(watcher: Watcher) -> list[str]:
-    """Numbers told by the run that are NaN or infinite; an undefined one is None."""
-    told = [(event.step, event.values) for event in watcher.of(Metrics)] + [(event.step, event.metrics) for event in watcher.of(Evaluation)]
+    """Numbers reported by the run that are NaN or infinite; an undefined one is None."""
+    reported = [(event.step, event.values) for event in watcher.of(Metrics)] + [
+        (event.step, event.metrics) for event in watcher.of(Evaluation)
+    ]
     return [
         f"{name} at step {step}"
-        for step, values in told
+        for step, values in reported
         for name, value in values.items()
         if value is not None and not math.isfinite(value)
     ]
@@ -124,7 +126,7 @@ def test_a_run_on_a_gpu_keeps_its_state_there_tells_finite_numbers_and_goes_on_f
         second = Caught(card)
         outcome = bench.run(stopped, spec, after, method_class=second.method_class, resume=stopped / f"checkpoints/step-{step:09d}")
         assert outcome.status == "succeeded"
-        assert [told for told, _ in after.terms()] == [told for told, _ in whole.terms() if told > step]
+        assert [made for made, _ in after.terms()] == [made for made, _ in whole.terms() if made > step]
         assert left_on_the_cpu(second.method) == []
         assert not_finite(after) == []
 

@@ -78,8 +78,8 @@ def run(spec: dict[str, Any], workdir: Path, models: dict[str, Path] | None = No
 
 def final(watcher: Watcher, subject: str = "student") -> dict[str, float | None]:
     """What was measured on the test rows."""
-    told = (event for event in watcher.of(Evaluation) if event.final and event.split == "test" and event.subject == subject)
-    return dict(next(told).metrics)
+    final = (event for event in watcher.of(Evaluation) if event.final and event.split == "test" and event.subject == subject)
+    return dict(next(final).metrics)
 
 
 def refusal(**spec: Any) -> str:
@@ -139,14 +139,14 @@ def test_the_rules_of_headings_and_tables_are_left_out(passages):
 def test_the_passages_are_the_same_in_every_process():
     script = "import hashlib; from engine.tasks.stdlib_topics.text import read; print(hashlib.sha256(repr(read()).encode()).hexdigest())"
 
-    told = {
+    reported = {
         subprocess.run(
             [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
         ).stdout
         for seed in ("1", "2")
     }
 
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_help_that_is_not_complete_is_refused_with_a_remedy(monkeypatch):
