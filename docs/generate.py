@@ -5,17 +5,17 @@ import inspect
 import os
 import re
 import sys
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import django
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from engine.spec.setting_words import limits_of, schemas_of, type_words
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -117,52 +117,18 @@ def changes(*parts: Mapping[str, Any]) -> str:
 
 
 def settings_table(model: type[BaseModel]) -> str:
+    schemas = schemas_of(model)
     rows = [
-        (f"`{name}`", type_name(info.annotation), limits(info), default_of(info), info.description or "")
+        (
+            f"`{name}`",
+            type_words(schemas[name], quote="`"),
+            ", ".join(limit.in_signs for limit in limits_of(schemas[name])),
+            default_of(info),
+            info.description or "",
+        )
         for name, info in model.model_fields.items()
     ]
     return table(("field", "type", "limits", "default", "what it does"), rows)
-
-
-def type_name(annotation: Any) -> str:
-    """A field's type in words that a person who writes JSON knows."""
-    inner = get_args(annotation)
-    match get_origin(annotation):
-        case None:
-            words = {
-                str: "text",
-                bool: "true or false",
-                int: "whole number",
-                float: "number",
-                dict: "object",
-                type(None): "empty",
-                Any: "anything",
-            }
-            return words.get(annotation) or annotation.__name__
-        case typing.Annotated:
-            return type_name(inner[0])
-        case typing.Literal:
-            return ", ".join(f"`{choice}`" for choice in inner)
-        case types.UnionType | typing.Union:
-            return " or ".join(type_name(choice) for choice in inner)
-        case origin if origin is list:
-            return f"list of {type_name(inner[0])}"
-        case _:
-            return "object"
-
-
-def limits(info: FieldInfo) -> str:
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
-    return ", ".join(
-        f"{sign} {spelled(getattr(limit, name))}"
-        for limit in info.metadata
-        for name, sign in signs.items()
-        if getattr(limit, name, None) is not None
-    )
-
-
-def spelled(limit: float) -> str:
-    return f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}"
 
 
 def default_of(info: FieldInfo) -> str:
@@ -268,12 +234,13 @@ def events_page(module: ModuleType) -> str:
 
 
 def errors_page(module: ModuleType) -> str:
+    from webapp import conflict
     from webapp.launching import launch
-    from webapp.runs import lifecycle
+    from webapp.runs.lifecycle import states, workers
 
     engine_rows = exceptions_of(module)
-    web_rows = [*exceptions_of(lifecycle), *exceptions_of(launch)]
-    answers = table(
+    web_rows = [row for room in (workers, conflict, states, launch) for row in exceptions_of(room)]
+    responses = table(
         ("status", "body", "when"),
         [
             (
@@ -286,7 +253,7 @@ def errors_page(module: ModuleType) -> str:
     )
     head = ("error", "when")
     return page(
-        "Errors", "## The API's answers", answers, "## In the engine", table(head, engine_rows), "## In the web", table(head, web_rows)
+        "Errors", "## The API's responses", responses, "## In the engine", table(head, engine_rows), "## In the web", table(head, web_rows)
     )
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from engine.errors import StateError
+from engine.lineage import Source
 from engine.optimizers import ScheduledOptimizer, lr_schedule_of, new_optimizer
 from engine.spec.cards import MethodCard, MethodSettings, OptimizerSettings
 
@@ -140,6 +141,7 @@ class RunContext:
     save_tensors: Callable[[str, Mapping[str, Tensor], Mapping[str, Any]], None]
     precision: torch.dtype = torch.float32
     student_blueprint: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
 
 
 class Method:
@@ -183,6 +185,15 @@ class Method:
         """What to show beside the evaluation's numbers. Runs in eval mode without gradient; changes nothing."""
         return Diagnostics()
 
+    def judged(self, metrics: Mapping[str, float | None], *, final: bool) -> None:
+        """After each evaluation on the validation rows, `final` for the one at the run's end, with what the task found of the product. May keep
+        state, as a step does, and leave artifacts; must not change what is learned, because how often a run is judged must not either. Of
+        several devices only the leading one judges."""
+
+    def reads(self) -> tuple[str, ...]:
+        """The splits whose rows it learns from: what the exported student's model.json says that it has read."""
+        return ("train",)
+
     def finish(self) -> None:
         """After the last phase: leaves artifacts by `self.save_table` and `self.save_tensors`."""
 
@@ -223,6 +234,11 @@ class Method:
     def student_blueprint(self) -> Mapping[str, Any]:
         """What the student was built of, for a method that makes more networks like it: `builder`, `config`, and `architecture`, its name."""
         return self._context.student_blueprint
+
+    @property
+    def lineage(self) -> Mapping[str, tuple[Source, ...]]:
+        """What the models that the run begins with have read, by the spec's field: `student`, `teachers.0`. Random weights have no entry."""
+        return self._context.lineage
 
     @property
     def precision(self) -> torch.dtype:

@@ -1,8 +1,9 @@
 """The whole test suite: `make test`, or `python -m tests`.
 
-First everything, on embedded servers of its own. Then, where a PostgreSQL and a Redis answer on this machine's usual ports, the tests of
-leases, workers and faults once more on those: another version, over TCP. Chromium is found, or installed where that is allowed;
-otherwise the run is red and prints the one missing command.
+First everything, on embedded servers of its own, shared out to as many processes as there are cores (tests/lanes.py says how). Then, where a
+PostgreSQL and a Redis answer on this machine's usual ports, the tests of leases, workers and faults once more on those: another version, over
+TCP, and one after the other, for they have that Redis database together. Chromium is found, or installed where that is allowed; otherwise the
+run is red and prints the one missing command.
 """
 
 import getpass
@@ -23,7 +24,12 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 INSTALL = "apt-get update && apt-get install --yes --no-install-recommends chromium"
 POSTGRES = "127.0.0.1:5432"
 REDIS = "redis://127.0.0.1:6379"
-AGAIN = ("tests/workers", "tests/faults", "tests/webapp/runs/test_lifecycle*.py")
+AGAIN = ("tests/workers", "tests/faults", "tests/webapp/**/test_lifecycle*.py")
+ONCE = "--ignore=tests/workers/test_every_method.py"
+"""The sweep over the catalog asks about methods, which know no server; how a run gets through a worker, the other files ask."""
+AT_MOST = 4
+"""Processes that share the tests: more would wait for the one that has the tests which start programs."""
+SLOWEST = "--durations=10"
 
 
 def find_chromium() -> str | None:
@@ -103,7 +109,8 @@ def main() -> int:
     environment["STILLHOUSE_CHROMIUM"] = chromium
 
     print("All tests, on embedded servers", flush=True)
-    codes = [run_pytest("--durations=10", environment=environment)]
+    processes = min(os.cpu_count() or 1, AT_MOST)
+    codes = [run_pytest(SLOWEST, *(["--numprocesses", str(processes)] if processes > 1 else []), environment=environment)]
 
     covered = "PostgreSQL 18 and Valkey 9 from the wheels"
     with external_servers() as found:
@@ -112,10 +119,11 @@ def main() -> int:
         else:
             print(f"\nLeases, workers and faults, on {found['DATABASE_URL']} and {found['REDIS_URL']}", flush=True)
             paths = [str(path.relative_to(ROOT)) for pattern in AGAIN for path in sorted(ROOT.glob(pattern))]
-            codes.append(run_pytest(*paths, environment=environment | found))
+            codes.append(run_pytest(SLOWEST, ONCE, *paths, environment=environment | found))
             covered += f"; and {POSTGRES} and {REDIS}"
     verdict = "green" if not any(codes) else "RED"
-    print(f"{verdict} in {time.monotonic() - started:.0f} s. Servers: {covered}. Browser: {chromium}.", flush=True)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"{verdict} in {minutes} min {seconds} s. Servers: {covered}. Browser: {chromium}.", flush=True)
     return int(any(codes))
 
 

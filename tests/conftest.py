@@ -2,6 +2,9 @@
 
 A session works in a new STILLHOUSE_HOME under /tmp and starts the embedded servers there when the first test needs them, unless DATABASE_URL
 and REDIS_URL name others. It ends red when a test left a process running, or was skipped: green means that everything ran.
+
+Where several processes share the tests (`-n 2`), each has such a home with servers in it, and looks after what it started; the process that
+hands out the tests has their reports, and says what ran.
 """
 
 import os
@@ -9,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import hypothesis
@@ -16,11 +20,14 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.lanes import Lanes, in_order
+
 # Django reads its settings once, from the environment, so the home must stand before pytest-django sets Django up.
 HOME = Path(tempfile.mkdtemp(prefix="stillhouse-test-", dir="/tmp"))  # a short path, for the sockets
 HOME.chmod(0o711)  # started by root, PostgreSQL runs as another account, which must be able to walk through
 os.environ["STILLHOUSE_HOME"] = str(HOME)
 os.environ.pop("STILLHOUSE_STORE", None)
+os.environ.pop("STILLHOUSE_BUFFERS", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,11 +38,20 @@ hypothesis.settings.load_profile("stillhouse")
 NEEDS = ("servers", "browser", "gpu")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Django reads its settings here, so that pytest-django sets it up before any test is collected."""
     from django.conf import settings
 
     assert settings.configured or settings.DATABASES
+    if config.getoption("numprocesses", None):
+        # The processes that run the tests inherit this environment, and pytest-django would set Django up there before they have a home.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
+    config.pluginmanager.register(Account(config), "account")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +143,10 @@ def _nothing_left_running() -> Iterator[None]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests for a GPU run where there is one. The header and the summary say how many did not."""
+    for item in items:
+        item.user_properties.append(("needs", need_of(item)))
+    if hasattr(config, "workerinput"):
+        items[:] = in_order(items)
     if not any(item.get_closest_marker("gpu") for item in items):
         return
     import torch
@@ -135,47 +155,51 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         away = [item for item in items if item.get_closest_marker("gpu")]
         items[:] = [item for item in items if item not in away]
         config.hook.pytest_deselected(items=away)
-        config.stash[WITHOUT_GPU] = len(away)
+        config.pluginmanager.get_plugin("account").without_gpu = len(away)
 
 
-WITHOUT_GPU = pytest.StashKey[int]()
-COVERED = pytest.StashKey[dict[str, int]]()
+def need_of(item: pytest.Item) -> str:
+    marks = {mark.name for mark in item.iter_markers()}
+    return "browser" if "browser" in marks else "gpu" if "gpu" in marks else "servers" if marks & {"servers", "django_db"} else "nothing"
 
 
-def _left_out(config: pytest.Config) -> list[str]:
-    count = config.stash.get(WITHOUT_GPU, 0)
-    return [f"Left out: {count} tests for a GPU; this machine has none that torch can use."] if count else []
+class Account:
+    """What the session did, in whichever process: how many tests ran, by what they need, and how many were left out."""
 
+    def __init__(self, config: pytest.Config) -> None:
+        self.ran = dict.fromkeys(("nothing", *NEEDS), 0)
+        self.without_gpu = 0
+        self._config = config
 
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    return _left_out(config)
+    def left_out(self) -> list[str]:
+        return [f"Left out: {self.without_gpu} tests for a GPU; this machine has none that torch can use."] if self.without_gpu else []
 
+    def pytest_report_collectionfinish(self) -> list[str]:
+        return self.left_out()
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    counts = dict.fromkeys(("nothing", *NEEDS), 0)
-    for item in session.items:
-        marks = {mark.name for mark in item.iter_markers()}
-        need = (
-            "browser" if "browser" in marks else "gpu" if "gpu" in marks else "servers" if marks & {"servers", "django_db"} else "nothing"
-        )
-        counts[need] += 1
-    session.config.stash[COVERED] = counts
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "setup":
+            self.ran[dict(report.user_properties)["needs"]] += 1
 
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if hasattr(self._config, "workerinput"):
+            self._config.workeroutput["without_gpu"] = self.without_gpu
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A process that ran tests has ended. Each has collected the same."""
+        self.without_gpu = max(self.without_gpu, getattr(node, "workeroutput", {}).get("without_gpu", 0))
 
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    counts = config.stash.get(COVERED, {})
-    terminalreporter.write_line("")
-    terminalreporter.write_line("Ran by what they need: " + ", ".join(f"{need} {count}" for need, count in counts.items()) + ".")
-    for line in _left_out(config):
-        terminalreporter.write_line(line)
-    if terminalreporter.stats.get("skipped"):
-        terminalreporter.write_line("A skipped test makes the run red: nothing is left out in silence.", red=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line("")
+        terminalreporter.write_line("Ran by what they need: " + ", ".join(f"{need} {count}" for need, count in self.ran.items()) + ".")
+        for line in self.left_out():
+            terminalreporter.write_line(line)
+        if terminalreporter.stats.get("skipped"):
+            terminalreporter.write_line("A skipped test makes the run red: nothing is left out in silence.", red=True)
 
 
 def pytest_unconfigure() -> None:

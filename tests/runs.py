@@ -48,11 +48,11 @@ def queued_run(project: Project | None = None, **about: Any) -> Run:
     return lifecycle.submit(new_run(project, **about), who="ann")
 
 
-def claim(worker: str = "worker-1", *, free: Mapping[str, int] | None = None) -> lifecycle.Claim | None:
+def claim(worker: str = "worker-1", *, free: Mapping[str, int] | None = None) -> lifecycle.ClaimedRun | None:
     return lifecycle.claim_next(worker=worker, kinds=("cpu", "cuda"), free={"cpu": 1} if free is None else free)
 
 
-def running_claim(**about: Any) -> lifecycle.Claim:
+def running_claim(**about: Any) -> lifecycle.ClaimedRun:
     """The claim of a run that was just queued and started."""
     queued_run(**about)
     held = claim()

@@ -10,9 +10,9 @@ PATIENCE = 4
 """How much longer a machine that is busy with other things is given: what comes in time costs nothing by it."""
 
 
-def wait_for(condition: Callable[[], T | None], *, seconds: float = 30, what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], *, seconds: float = 30, every: float = 0.02, what: str = "") -> T:
     """Asks again and again until the condition is true, and returns what it said. Fails, saying what it waited for, after PATIENCE × `seconds`,
-    where `seconds` are plenty on a machine that does nothing else."""
+    where `seconds` are plenty on a machine that does nothing else. `every` is the seconds between two questions that cost something."""
     patience = PATIENCE * seconds
     deadline = time.monotonic() + patience
     while True:
@@ -21,4 +21,4 @@ def wait_for(condition: Callable[[], T | None], *, seconds: float = 30, what: st
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience:g} s in vain for {what or condition}; last answer: {answer!r}")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -10,21 +10,24 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from webapp.accounts import api as accounts
 from webapp.api.nowhere import Nowhere
+from webapp.artifacts import api as artifacts
 from webapp.catalog import api as catalog
-from webapp.comparing import api as compare
+from webapp.comparing import api as comparing
+from webapp.launching import api as launching
 from webapp.runs.api import record, runs
+from webapp.trained_models import api as trained_models
 
 run_urls = [
     path("", runs.OneRun.as_view(), name="run"),
     path("stop/", runs.StopRun.as_view(), name="stop"),
     path("resume/", runs.ResumeRun.as_view(), name="resume"),
     path("retry/", runs.RetryRun.as_view(), name="retry"),
-    path("clone/", runs.CloneRun.as_view(), name="clone"),
+    path("clone/", launching.CloneRun.as_view(), name="clone"),
     path("restore/", runs.RestoreRun.as_view(), name="restore"),
-    path("metrics/", record.Metrics.as_view(), name="metrics"),
+    path("metrics/", record.RunMetrics.as_view(), name="metrics"),
     path("evaluations/", record.Evaluations.as_view(), name="evaluations"),
     path("artifacts/", record.Artifacts.as_view(), name="artifacts"),
-    path("logs/", record.Log.as_view(), name="logs"),
+    path("logs/", record.RunLog.as_view(), name="logs"),
     path("attempts/", record.Attempts.as_view(), name="attempts"),
     path("history/", record.StateHistory.as_view(), name="history"),
 ]
@@ -45,15 +48,15 @@ urlpatterns = [
     path("tokens/", accounts.Tokens.as_view(), name="tokens"),
     path("tokens/<int:token_id>/", accounts.OneToken.as_view(), name="token"),
     path("projects/", accounts.Projects.as_view(), name="projects"),
-    path("projects/<slug:slug>/runs/", runs.Runs.as_view(), name="runs"),
+    path("projects/<slug:slug>/runs/", launching.RunsAndLaunch.as_view(), name="runs"),
     path("runs/<uuid:run_id>/", include(run_urls)),
-    path("artifacts/<uuid:artifact_id>/download/", record.Download.as_view(), name="download"),
-    path("compare/", compare.Compare.as_view(), name="compare"),
-    path("compare/curves/", compare.Overlay.as_view(), name="compare-curves"),
+    path("artifacts/<uuid:artifact_id>/download/", artifacts.Download.as_view(), name="download"),
+    path("compare/", comparing.Compare.as_view(), name="compare"),
+    path("compare/curves/", comparing.Overlay.as_view(), name="compare-curves"),
     path("methods/", catalog.Methods.as_view(), name="methods"),
     path("methods/<slug:method_id>/", catalog.OneMethod.as_view(), name="method"),
     path("tasks/", catalog.Tasks.as_view(), name="tasks"),
-    path("models/", catalog.Models.as_view(), name="models"),
+    path("models/", trained_models.Models.as_view(), name="models"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", _with_own_styles(SpectacularSwaggerSplitView.as_view(url_name="api:schema")), name="docs"),
     re_path("", Nowhere.as_view()),

@@ -40,7 +40,7 @@ class BodyLimit:
                 got += len(message["body"])
                 if got > self.limit:
                     is_over = True
-                    return {"type": "http.disconnect"}  # so Django gives up without an answer of its own
+                    return {"type": "http.disconnect"}  # so Django gives up without a response of its own
             return message
 
         await self.app(scope, receive_within, send)

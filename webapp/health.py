@@ -42,7 +42,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _collected() -> CollectorRegistry:
-    """Counted anew at each request, by the database: every web process tells the same."""
+    """Counted anew at each request, by the database: every web process reports the same."""
     registry = CollectorRegistry()
     runs = Gauge("stillhouse_runs", "Runs by state, without those in the trash.", ["state"], registry=registry)
     for state in State.values:

@@ -201,7 +201,7 @@ REST_FRAMEWORK = {
         "launch": os.environ.get("STILLHOUSE_LAUNCH_RATE", "120/minute"),
         "tokens": os.environ.get("STILLHOUSE_TOKEN_RATE", "30/hour"),
     },
-    "EXCEPTION_HANDLER": "webapp.api.errors.answer",
+    "EXCEPTION_HANDLER": "webapp.api.errors.response_to",
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

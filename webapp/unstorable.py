@@ -10,7 +10,7 @@ from webapp.api.body import NO_TEXT
 
 
 class RefuseUnstorable(MiddlewareMixin):
-    """Answers 400 where a query's parameter, the path or a cookie holds a NUL character: PostgreSQL has no text with it.
+    """Responds with 400 where a query's parameter, the path or a cookie holds a NUL character: PostgreSQL has no text with it.
 
     It stands before the sessions, whose cookie would else be looked up as it is. Bodies are left to `JsonBody` and to forms, which name fields.
     """

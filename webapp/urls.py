@@ -1,16 +1,22 @@
-"""Every address of the site, by the object it shows or acts on."""
+"""Every address of the site, by the room that serves it."""
 
 from django.contrib import admin
 from django.urls import include, path
 
 from webapp import health
+from webapp.figures import plotly
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("metrics", health.metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("webapp.api_urls")),
+    path("vendor/plotly-<str:plotly_version>.min.js", plotly.bundle, name="plotly"),
     path("", include("webapp.accounts.urls")),
     path("", include("webapp.catalog.urls")),
     path("", include("webapp.runs.urls")),
+    path("", include("webapp.trained_models.urls")),
+    path("", include("webapp.comparing.urls")),
+    path("", include("webapp.artifacts.urls")),
+    path("", include("webapp.launching.urls")),
 ]

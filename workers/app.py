@@ -3,7 +3,7 @@
     celery -A workers.app worker     runs what this machine's devices can hold
     celery -A workers.app beat       rings for the watchdog; one is enough, two do no harm
 
-Messages are doorbells, acknowledged before they are answered: what is to be done stands in PostgreSQL. So Redis may deliver twice,
+Messages are doorbells, acknowledged before they are acted on: what is to be done stands in PostgreSQL. So Redis may deliver twice,
 late or never. Jobs run on threads, because each only supervises a child process, and two threads more than there are devices keep the
 watchdog's jobs from waiting behind runs.
 """

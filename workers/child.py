@@ -1,4 +1,4 @@
-"""The child's end: trains one run and tells what happens. Knows the engine and nothing of Django or the database.
+"""The child's end: trains one run and reports what happens. Knows the engine and nothing of Django or the database.
 
 Three threads. The main one trains; `emit` there only puts the event into a list. One sends what has gathered, reading tensors where nobody
 waits for it. One listens: "stop" is passed to the engine, and the end of the pipe is the supervisor's death, after which there is nobody to train for.
@@ -39,12 +39,12 @@ def main(pipe: Connection, order_json: str) -> None:
     _write_output_to(Path(order["output"]))
     os.environ.update(order["environment"])
     stop = threading.Event()
-    voice = EventSender(pipe)
+    sender = EventSender(pipe)
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True, name="listener").start()
-    voice.start()
+    sender.start()
     try:
-        _train(order, voice.emit, stop)
-        voice.close()
+        _train(order, sender.emit, stop)
+        sender.close()
     except BaseException:
         # Not the run's failure, which the engine turns into an Outcome: this child is broken, and the supervisor tries again.
         traceback.print_exc()

@@ -99,10 +99,10 @@ def list_gpus() -> tuple[Gpu, ...]:
     if program is None:
         return ()
     query = [program, "--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    if answer.returncode != 0:
+    listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    if listed.returncode != 0:
         return ()
-    return parse_gpus(answer.stdout, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return parse_gpus(listed.stdout, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def parse_gpus(table: str, *, visible: str | None) -> tuple[Gpu, ...]:

@@ -57,5 +57,5 @@ def _warm_up(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _leave(**_: Any) -> None:
-    """A warm shutdown (SIGTERM): runs are stopped with a checkpoint and go back into the queue, each by its own heart."""
+    """A warm shutdown (SIGTERM): runs are stopped with a checkpoint and go back into the queue, each by its own heartbeat."""
     _leaving.set()

@@ -29,7 +29,7 @@ _BOOKKEEPING = threading.Lock()
 
 @dataclass(frozen=True)
 class Order:
-    """What a child is told: absolute paths as text, the spec as JSON-like data, on how many devices (a process each) it trains."""
+    """What a child is started with: absolute paths as text, the spec as JSON-like data, on how many devices (a process each) it trains."""
 
     spec: Mapping[str, Any]
     workdir: str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from webapp.runs.history import points
 from webapp.runs.history.envelope import STORED_ABOVE, Envelope
 from webapp.runs.models import MetricSeries
-from workers.wire import Block
+from workers.wire import MetricBlock
 
 NAME_LENGTH = 120
 TAIL = 2000
@@ -61,7 +61,7 @@ class Known:
 
 
 @dataclass
-class History:
+class HistoryWriter:
     """The points of one run, written by one attempt."""
 
     run_id: UUID
@@ -72,7 +72,7 @@ class History:
         """A transaction failed: what was remembered may never have happened."""
         self._known.clear()
 
-    def write(self, blocks: list[Block], number: int) -> None:
+    def write(self, blocks: list[MetricBlock], number: int) -> None:
         """Writes the blocks' points as batch `number`. Of two values for one step the later one wins, here and in the database."""
         names = dict.fromkeys(name[:NAME_LENGTH] for block in blocks for name in block.names)
         self._learn([name for name in names if name not in self._known])
@@ -123,7 +123,7 @@ class History:
                 known.stored_step, known.stored_points = row.overview_step, row.points - len(steps)
             self._known[row.name] = known
 
-    def _rows(self, blocks: list[Block]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def _rows(self, blocks: list[MetricBlock]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """All points as COPY's rows, ordered by series and step, each once; and where each series begins."""
         series = np.concatenate(
             [np.tile([self._known[name[:NAME_LENGTH]].id for name in block.names], len(block.steps)) for block in blocks]

@@ -4,7 +4,6 @@ At-least-once and without duplicates: a batch is kept until its transaction has 
 connection broke in the middle of the commit. Whoever reads sees whole batches only, and a checkpoint only with all points before it.
 """
 
-import math
 import time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,14 +11,15 @@ from typing import Any, TypeVar
 from django.db import DatabaseError
 
 from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from webapp.finite import finite
 from webapp.runs import doorbell, lifecycle, models
-from webapp.runs.history import headline as latest
-from webapp.runs.history import points
-from webapp.runs.lifecycle import Claim
+from webapp.runs.history import headline, points
+from webapp.runs.lifecycle import ClaimedRun
+from webapp.store import path_in_store
 from workers import kept_checkpoints
-from workers.metric_history import History
-from workers.store import in_store, within
-from workers.wire import Block, Message
+from workers.metric_history import HistoryWriter
+from workers.store import within
+from workers.wire import Message, MetricBlock
 
 EAGER_SECONDS, CALM_SECONDS = 0.25, 1.0
 """How long an event waits at most: in an attempt's first minute, when people watch, and later."""
@@ -36,12 +36,12 @@ E = TypeVar("E", bound=Event)
 class Sink:
     """Gathers one attempt's events and writes them."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: ClaimedRun) -> None:
         self.outcome: Outcome | None = None
         self._token, self._folder = claim.token, claim.folder
-        self._history = History(claim.run_id, claim.attempt)
+        self._history = HistoryWriter(claim.run_id, claim.attempt)
         self._began = self._flushed = time.monotonic()
-        self._blocks: list[Block] = []
+        self._blocks: list[MetricBlock] = []
         self._events: list[Event] = []
         self._points = 0
         self._first = True
@@ -72,7 +72,7 @@ class Sink:
         try:
             with lifecycle.fenced(self._token):
                 newest = points.newest_batch(self._token.run_id)
-                # The connection may have broken after a commit and before its answer: then that batch is there already.
+                # The connection may have broken after a commit and before its confirmation: then that batch is there already.
                 if self._trying is None or newest < self._trying:
                     self._trying = newest + 1
                     self._write(self._trying, last=last)
@@ -116,8 +116,8 @@ class Sink:
                     subject=event.subject,
                     split=event.split,
                     final=event.final,
-                    metrics=_finite(event.metrics),
-                    tables=_finite(event.tables),
+                    metrics=finite(event.metrics),
+                    tables=finite(event.tables),
                 )
                 for event in rows.values()
             ],
@@ -125,7 +125,7 @@ class Sink:
             unique_fields=["run", "step", "subject", "split", "final"],
             update_fields=["attempt", "metrics", "tables", "at"],
         )
-        latest.refresh(self._token.run_id)
+        headline.refresh(self._token.run_id)
 
     def _write_artifacts(self) -> None:
         rows = {event.name: event for event in self._of(Artifact)}
@@ -139,7 +139,7 @@ class Sink:
                     path=self._path(event.path),
                     bytes=event.bytes,
                     sha256=event.sha256,
-                    meta=_finite(event.meta),
+                    meta=finite(event.meta),
                 )
                 for event in rows.values()
             ],
@@ -167,7 +167,7 @@ class Sink:
         for event in self._events:
             match event:
                 case PhaseStarted():
-                    # Another phase has another pace: until it is known, no time left is told.
+                    # Another phase has another pace: until it is known, no time left is shown.
                     changes |= {"phase": event.name[:60], "phase_index": event.index, "phase_count": event.count, "steps_per_second": None}
                 case Progress():
                     changes |= {
@@ -183,7 +183,7 @@ class Sink:
     def _register_checkpoint(self) -> None:
         """The newest one, kept first where the child does not delete it."""
         for checkpoint in self._of(Checkpoint)[-1:]:
-            self._kept = kept_checkpoints.keep(in_store(self._path(checkpoint.path)), in_store(self._folder))
+            self._kept = kept_checkpoints.keep(path_in_store(self._path(checkpoint.path)), path_in_store(self._folder))
             if self._kept is not None:
                 lifecycle.checkpointed(self._token, checkpoint.step, f"{self._folder}/{kept_checkpoints.KEPT}/{self._kept.name}")
 
@@ -203,16 +203,3 @@ _KINDS: dict[type[Any], str] = {
     Checkpoint: "progress",
     Metrics: "points",
 }
-
-
-def _finite(value: Any) -> Any:
-    """The same with every number that JSON can't say made null."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_finite(each) for each in value]
-        case _:
-            return value

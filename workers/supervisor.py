@@ -1,10 +1,11 @@
 """One run from its claim to its end: launch the child, carry its events to the database, settle.
 
-Two threads a run. This one reads the child's messages and writes them. The other one, the heart, renews the lease and brings orders back,
+Two threads a run. This one reads the child's messages and writes them. The other one, the heartbeat, renews the lease and brings orders back,
 so that a slow write does not cost the lease. When the lease is lost, the child is killed and nothing more is written.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -18,11 +19,11 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from webapp.runs import lifecycle
-from webapp.runs.lifecycle import Claim, LeaseLost
+from webapp.runs.lifecycle import ClaimedRun, LeaseLost
+from webapp.store import path_in_store
 from workers.devices import Share
 from workers.launcher import Child, Order
 from workers.sink import Sink
-from workers.store import in_store
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,23 +31,23 @@ T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 
 
-def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
+def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
     """Runs a claimed run. `leaving`: this worker is shutting down; the run is stopped, with a checkpoint, and goes back into the queue.
 
     Never raises: whatever happens is written down as the attempt's end, or, without the lease, into the worker's own log.
     """
     child: Child | None = None
-    heart = Heartbeat(claim, leaving)
-    heart.start()
+    heartbeat = Heartbeat(claim, leaving)
+    heartbeat.start()
     try:
         share = replace(share, threads=claim.spec.get("threads") or share.threads)
         child = _launch(claim, share)
-        heart.protect(child)
-        _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heart)
+        heartbeat.protect(child)
+        _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heartbeat)
         sink = Sink(claim)
-        _carry(child, sink, heart)
+        _carry(child, sink, heartbeat)
         code = child.end()
-        _settle(claim, sink, child, code, heart)
+        _settle(claim, sink, child, code, heartbeat)
     except LeaseLost as error:
         logger.warning("%s: its child is killed, nothing more is written.", error)
     except Exception as error:
@@ -56,28 +57,28 @@ def tend(claim: Claim, share: Share, *, leaving: threading.Event) -> None:
         if child is not None:
             child.kill()
             child.end()
-        heart.stop()
+        heartbeat.stop()
 
 
-def _launch(claim: Claim, share: Share) -> Child:
-    folder = in_store(claim.folder)
+def _launch(claim: ClaimedRun, share: Share) -> Child:
+    folder = path_in_store(claim.folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Child(
         Order(
             spec=claim.spec,
             workdir=str(folder),
             output=str(folder / "output.log"),
-            resume=str(in_store(claim.resume_path)) if claim.resume_path else None,
+            resume=str(path_in_store(claim.resume_path)) if claim.resume_path else None,
             from_step=claim.from_step,
-            models={reference: str(in_store(path)) for reference, path in claim.models.items()},
-            environment=share.environment,
+            models={reference: str(path_in_store(path)) for reference, path in claim.models.items()},
+            environment={"STILLHOUSE_BUFFERS": os.environ.get("STILLHOUSE_BUFFERS", str(path_in_store("buffers"))), **share.environment},
             threads=share.threads,
             devices=claim.device_count,
         )
     )
 
 
-def _carry(child: Child, sink: Sink, heart: "Heartbeat") -> None:
+def _carry(child: Child, sink: Sink, heartbeat: "Heartbeat") -> None:
     """Messages → rows until the child has ended."""
     with suppress(EOFError):
         while True:
@@ -85,29 +86,29 @@ def _carry(child: Child, sink: Sink, heart: "Heartbeat") -> None:
             if message is not None:
                 sink.add(message)
             if sink.is_due():
-                _persist(sink.flush, heart)
-            heart.check()
-    _persist(lambda: sink.flush(last=True), heart)
+                _persist(sink.flush, heartbeat)
+            heartbeat.check()
+    _persist(lambda: sink.flush(last=True), heartbeat)
 
 
-def _settle(claim: Claim, sink: Sink, child: Child, code: int, heart: "Heartbeat") -> None:
-    """Says how the attempt ended: as the engine said, or that the child died without an answer."""
+def _settle(claim: ClaimedRun, sink: Sink, child: Child, code: int, heartbeat: "Heartbeat") -> None:
+    """Says how the attempt ended: as the engine said, or that the child died without an outcome."""
     last_lines = child.last_lines()
     outcome = sink.outcome
     if outcome is not None and outcome.status == "failed" and child.lost_a_follower:
-        _persist(lambda: lifecycle.crashed(claim.token, "The process of one of its devices died.", last_lines), heart)
+        _persist(lambda: lifecycle.crashed(claim.token, "The process of one of its devices died.", last_lines), heartbeat)
     elif outcome is not None:
-        _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heart)
+        _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heartbeat)
     else:
-        _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heart)
+        _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heartbeat)
 
 
-def _report_crash(claim: Claim, reason: str, last_lines: str) -> None:
+def _report_crash(claim: ClaimedRun, reason: str, last_lines: str) -> None:
     with suppress(LeaseLost, DatabaseError):  # then the watchdog does it, when the lease runs out
         lifecycle.crashed(claim.token, reason[:2000], last_lines)
 
 
-def _persist(write: Callable[[], T], heart: "Heartbeat") -> T:
+def _persist(write: Callable[[], T], heartbeat: "Heartbeat") -> T:
     """Does a transaction, again and again while the database is away. Meanwhile the child's messages wait in the pipe, and then its training."""
     wait = FIRST_WAIT
     while True:
@@ -116,7 +117,7 @@ def _persist(write: Callable[[], T], heart: "Heartbeat") -> T:
         except (OperationalError, InterfaceError) as error:
             logger.warning("The database does not answer (%s); trying again in %.1f s.", str(error).strip(), wait)
             connection.close()
-        heart.check()
+        heartbeat.check()
         time.sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT)
 
@@ -133,8 +134,8 @@ def _cause(code: int) -> str:
 class Heartbeat(threading.Thread):
     """Renews the lease, and brings stop requests to the child. Kills the child when the lease is lost."""
 
-    def __init__(self, claim: Claim, leaving: threading.Event) -> None:
-        super().__init__(daemon=True, name=f"heart-{claim.run_id}")
+    def __init__(self, claim: ClaimedRun, leaving: threading.Event) -> None:
+        super().__init__(daemon=True, name=f"heartbeat-{claim.run_id}")
         self._token, self._leaving = claim.token, leaving
         self._child: Child | None = None
         self._done, self._lost = threading.Event(), threading.Event()
@@ -147,7 +148,7 @@ class Heartbeat(threading.Thread):
     def check(self) -> None:
         """Raises LeaseLost when it is lost."""
         if self._lost.is_set():
-            raise LeaseLost(f"attempt {self._token.attempt} no longer holds run {self._token.run_id}")
+            raise LeaseLost(self._token)
 
     def stop(self) -> None:
         self._done.set()

@@ -35,7 +35,7 @@ _EVENTS: Mapping[str, type[Any]] = {
 
 
 @dataclass(frozen=True)
-class Block:
+class MetricBlock:
     """Metrics of the same names: steps (n,) int64, values (n, names) float64."""
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Block:
 class Message:
     """What a child sent at once, in the order in which it happened among blocks and among events."""
 
-    blocks: list[Block]
+    blocks: list[MetricBlock]
     events: list[Event]
 
 
@@ -75,7 +75,7 @@ def decode(data: bytes) -> Message:
             names, rows = tuple(map(str, entry["names"])), int(entry["rows"])
             steps = np.frombuffer(data, "<i8", rows, place)
             values = np.frombuffer(data, "<f8", rows * len(names), place + 8 * rows).reshape(rows, len(names))
-            blocks.append(Block(names, steps, values))
+            blocks.append(MetricBlock(names, steps, values))
             place += 8 * rows * (1 + len(names))
         return Message(blocks, [_event(entry) for entry in head["events"]])
     except (KeyError, TypeError, struct.error) as error:
@@ -87,8 +87,8 @@ def _event(entry: dict[str, Any]) -> Event:
     return kind(**{field.name: entry[field.name] for field in fields(kind)})  # type: ignore[no-any-return]
 
 
-def _blocks(batch: Iterable[Event]) -> list[Block]:
-    blocks: list[Block] = []
+def _blocks(batch: Iterable[Event]) -> list[MetricBlock]:
+    blocks: list[MetricBlock] = []
     names: tuple[str, ...] = ()
     steps: list[int] = []
     values: list[Any] = []
@@ -105,9 +105,9 @@ def _blocks(batch: Iterable[Event]) -> list[Block]:
     return blocks
 
 
-def _close(blocks: list[Block], names: tuple[str, ...], steps: list[int], values: list[Any]) -> None:
+def _close(blocks: list[MetricBlock], names: tuple[str, ...], steps: list[int], values: list[Any]) -> None:
     if steps and names:
-        blocks.append(Block(names, np.array(steps, np.int64), _numbers(values).reshape(len(steps), len(names))))
+        blocks.append(MetricBlock(names, np.array(steps, np.int64), _numbers(values).reshape(len(steps), len(names))))
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:

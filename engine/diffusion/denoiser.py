@@ -1,11 +1,11 @@
 """The one convention inside: an EDM denoiser D(x, σ, y), and what is judged as a sampler.
 
 x (batch, …) is the clean example plus σ times unit noise, σ (batch,) > 0, y (batch,) int64 classes or None for the null condition. D is the
-prediction of the clean example. Every other parameterization is turned into this at the door (`engine.diffusion.parameterization`).
+prediction of the clean example. A network with another parameterization is turned into this where it is built (`engine.models`).
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ Denoise = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class Sampler(Protocol):
     """What a task of samples judges, a denoiser and a few-step generator alike.
 
-    `levels` are a generator's noise levels σ, descending; empty for a denoiser, which is integrated along its own grid. `evaluations` are
-    the calls of the network that one sample costs. Calling it is D(x, σ, y).
+    `levels` are a generator's noise levels σ, descending; empty for a denoiser, which is integrated along its own grid. `transition` is how a
+    generator gets from one level to the next (`engine.diffusion.samplers.transition`). `evaluations` are the calls of the network that one
+    sample costs. Calling it is D(x, σ, y).
     """
 
     levels: tuple[float, ...]
+    transition: Literal["renoise", "ancestral"]
 
     @property
     def evaluations(self) -> int:

@@ -3,26 +3,27 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from engine.diffusion.matching import simulated_input
+from engine.diffusion import samplers
 from engine.errors import SpecError
 from engine.models.denoisers import Denoiser
 from engine.tasks.task import Split, Task
 
 PROBED = 100
-"""Samples whose variance is looked at beside the evaluation."""
+"""Samples whose variance is measured at an evaluation."""
 COLLAPSE = 1.5
 
 
 def begin(
     student: nn.Module, teacher: nn.Module, levels: Sequence[float], start: Literal["teacher", "student"]
-) -> tuple[Denoiser, Denoiser, Denoiser]:
-    """Generator, teacher and fake. The generator gets its levels, and with start "teacher" the teacher's weights; the fake is a trainable
-    copy of the teacher. Raises SpecError at `student` or `teachers.0`."""
+) -> tuple[Denoiser, Denoiser]:
+    """Generator and teacher. The generator gets its levels, with fresh noise between them, and with start "teacher" the teacher's weights.
+    Raises SpecError at `student` or `teachers.0`."""
     if not isinstance(teacher, Denoiser):
         raise SpecError.at("teachers.0", f"must be a denoiser of this engine; got {type(teacher).__name__}.")
     if not isinstance(student, Denoiser):
@@ -35,10 +36,15 @@ def begin(
             raise SpecError.at(
                 "student", f"must have the teacher's shape to begin with its weights ({reason}); or set start to student."
             ) from None
-    student.levels = tuple(levels)
-    fake = copy.deepcopy(teacher).train().requires_grad_(True)
-    fake.levels = ()
-    return student, teacher, fake
+    student.levels, student.transition = tuple(levels), "renoise"
+    return student, teacher
+
+
+def trainable_copy(denoiser: Denoiser) -> Denoiser:
+    """A denoiser with the same weights, all of them trainable, in train mode."""
+    copied = copy.deepcopy(denoiser).train().requires_grad_(True)
+    copied.levels = ()
+    return copied
 
 
 @dataclass(frozen=True)
@@ -50,17 +56,25 @@ class Samples:
     place: int
 
 
-def drawn_samples(generator: Denoiser, count: int, shape: Sequence[int], *, random: torch.Generator, places: torch.Generator) -> Samples:
-    """Samples of one step of the generator's sampler, the same for the whole batch, with gradient through that step alone.
+def drawn_classes(generator: Denoiser, count: int, *, random: torch.Generator) -> Tensor | None:
+    """Uniformly drawn classes (count,) int64, on the device of `random`; None for a generator without classes."""
+    return torch.randint(generator.classes, (count,), generator=random, device=random.device) if generator.classes else None
 
-    The step is uniformly drawn, and what it is given is made by the generator's own steps before it. `random` is on the generator's device;
-    `places` is on the CPU, because what is run depends on it. Classes are uniformly drawn.
+
+def drawn_samples(
+    generator: Denoiser, y: Tensor | None, count: int, shape: Sequence[int], *, random: torch.Generator, places: torch.Generator
+) -> Samples:
+    """`count` samples, each of `shape`, of one step of the generator's sampler, the same for the whole batch, with gradient through that
+    step alone.
+
+    The step is uniformly drawn, and its input is made by the generator's own steps before it, without gradient: DMD2, section 4.5. `random` is on
+    the generator's device; `places` is on the CPU, because what is run depends on it.
     """
-    y = torch.randint(generator.classes, (count,), generator=random, device=random.device) if generator.classes else None
     place = int(torch.randint(len(generator.levels), (), generator=places))
     noise = torch.randn(count, *shape, generator=random, device=random.device)
-    fresh = torch.randn(place, count, *shape, generator=random, device=random.device)
-    x = simulated_input(generator, noise, generator.levels, place, y, fresh)
+    with torch.no_grad():
+        states = samplers.states(generator, noise, generator.levels, y, random)
+        x = next(islice(states, place, None))
     return Samples(generator(x, x.new_full((count,), generator.levels[place]), y), y, place)
 
 
@@ -71,7 +85,7 @@ def drawn_rows(rows: Split, count: int, *, random: torch.Generator) -> tuple[Ten
 
 
 def variance_warning(generator: Denoiser, task: Task) -> str | None:
-    """A line for people when the entries of a sample vary more than those of a training row by half, on average; None otherwise."""
+    """A line for the run's log when the entries of a sample vary more than those of a training row by half, on average; None otherwise."""
     samples, _ = task.draw(generator, PROBED)  # type: ignore[attr-defined]
     ratio = float(_variance(samples) / _variance(task.splits["train"].inputs))
     return f"The samples' variance is {ratio:.1f} times the data's: the generator leaves the data." if ratio > COLLAPSE else None

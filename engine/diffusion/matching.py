@@ -5,13 +5,11 @@ trained on the generator's own samples. Their difference is the direction in whi
 Yin et al. (2023), arXiv:2311.18828 (DMD); Yin et al. (2024), arXiv:2405.14867 (DMD2). x is (batch, …), levels σ (batch,), classes (batch,).
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.diffusion.denoiser import Denoise, beside
+from engine.diffusion.denoiser import beside
 
 
 def drawn_indices(count: int, levels: int, *, low: float = 0.0, high: float = 1.0, generator: torch.Generator) -> Tensor:
@@ -45,19 +43,6 @@ def matching_loss(x: Tensor, toward: Tensor) -> Tensor:
     return 0.5 * F.mse_loss(x, (x - toward).detach())
 
 
-def simulated_input(denoise: Denoise, noise: Tensor, levels: Sequence[float], step: int, labels: Tensor | None, fresh: Tensor) -> Tensor:
-    """What the generator is given at step `step` (from 0) of its sampler, by running its own steps before it without gradient.
-
-    noise (batch, …) of unit variance; fresh (steps − 1, batch, …), the unit noise that is added between steps. DMD2, section 4.5.
-    """
-    x = levels[0] * noise
-    with torch.no_grad():
-        for place in range(step):
-            clean = denoise(x, x.new_full((len(x),), levels[place]), labels)
-            x = clean + levels[place + 1] * fresh[place]
-    return x
-
-
 def critic_loss(*, real: Tensor, fake: Tensor) -> Tensor:
     """softplus(l_fake) + softplus(−l_real), means over the batch: the discriminator's logits of samples and of real examples."""
     return F.softplus(fake).mean() + F.softplus(-real).mean()
@@ -68,7 +53,7 @@ def deceiving_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
-class Head(nn.Module):
+class DiscriminatorHead(nn.Module):
     """A discriminator on the features of a denoiser: one logit an example."""
 
     def __init__(self, width: int) -> None:

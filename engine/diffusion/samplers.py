@@ -1,12 +1,16 @@
 """From noise to samples with an EDM denoiser. Levels are descending; integrators end at σ = 0."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from engine.diffusion.denoiser import Denoise
+from engine.diffusion.denoiser import Denoise, beside
+
+Transition = Literal["renoise", "ancestral"]
+"""How a few-step sampler gets from one level to the next; see `transition`."""
 
 
 def heun(denoise: Denoise, start: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
@@ -34,29 +38,65 @@ def euler(denoise: Denoise, start: Tensor, levels: Tensor, labels: Tensor | None
     return x.to(start.dtype)
 
 
-def ddim_step(x0: Tensor, eps: Tensor, *, here: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor], eta: float, noise: Tensor) -> Tensor:
-    """One step of DDIM on an affine process: from (α_t, σ_t) `here` to (α_s, σ_s) `below`, each broadcastable to x0 (batch, …).
+def renoise(x0: Tensor, *, sigma_to: Tensor) -> tuple[Tensor, Tensor]:
+    """The transition of consistency models, LCM and DMD2: mean x0 (batch, …) and standard deviation sigma_to (batch,) of the next state."""
+    return x0, sigma_to
 
-    η = 0 adds none of the `noise`, η = 1 is ancestral sampling of DDPM. Song et al. (2021), arXiv:2010.02502, equations 12 and 16.
+
+def ancestral(x: Tensor, x0: Tensor, *, sigma: Tensor, sigma_to: Tensor) -> tuple[Tensor, Tensor]:
+    """The transition of the Euler-ancestral sampler: mean (batch, …) and standard deviation σ_up (batch,) of the next state.
+
+    σ_up² = σ_to²(σ² − σ_to²)/σ² and σ_down² = σ_to² − σ_up²; the mean is the Euler step from σ to σ_down. crowsonkb/k-diffusion,
+    `sample_euler_ancestral`; Song et al. (2021), arXiv:2011.13456.
     """
-    (alpha, sigma), (alpha_below, sigma_below) = here, below
-    fresh = eta * sigma_below / sigma * (1 - (alpha / alpha_below) ** 2).clamp(min=0).sqrt()
-    return alpha_below * x0 + (sigma_below**2 - fresh**2).clamp(min=0).sqrt() * eps + fresh * noise
+    up_squared = sigma_to.square() * (sigma.square() - sigma_to.square()) / sigma.square()
+    down = (sigma_to.square() - up_squared).sqrt()
+    mean = x + (x - x0) * beside((down - sigma) / sigma, x)
+    return mean, up_squared.sqrt()
+
+
+def transition(kind: Transition, x: Tensor, x0: Tensor, *, sigma: Tensor, sigma_to: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (batch, …) and standard deviation (batch,) of the next state, given the state x at levels sigma (batch,), the prediction x0 and
+    the next levels sigma_to (batch,), sigma > sigma_to > 0."""
+    return ancestral(x, x0, sigma=sigma, sigma_to=sigma_to) if kind == "ancestral" else renoise(x0, sigma_to=sigma_to)
+
+
+def states(
+    denoise: Denoise,
+    noise: Tensor,
+    levels: Sequence[float],
+    labels: Tensor | None,
+    generator: torch.Generator | None = None,
+    *,
+    kind: Transition = "renoise",
+) -> Iterator[Tensor]:
+    """The states of a few-step sampler, (batch, …) at each of the levels in turn, from noise (batch, …) of unit variance. Each is computed when
+    it is asked for; `generator` draws the noise of each transition."""
+    x = levels[0] * noise
+    yield x
+    for sigma, sigma_to in pairwise(levels):
+        here, there = x.new_full((len(x),), sigma), x.new_full((len(x),), sigma_to)
+        mean, std = transition(kind, x, denoise(x, here, labels), sigma=here, sigma_to=there)
+        x = mean + beside(std, x) * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        yield x
 
 
 def few_step(
-    denoise: Denoise, noise: Tensor, levels: Sequence[float], labels: Tensor | None, generator: torch.Generator | None = None
+    denoise: Denoise,
+    noise: Tensor,
+    levels: Sequence[float],
+    labels: Tensor | None,
+    generator: torch.Generator | None = None,
+    *,
+    kind: Transition = "renoise",
 ) -> Tensor:
-    """The sampler of consistency models, LCM and DMD2: predict the clean example, add fresh noise of the next level, predict again.
+    """Samples (batch, …) from noise (batch, …) of unit variance: the prediction at the last of the `states`.
 
-    noise (batch, …) is of unit variance. With one level that is D(σ_0·z, σ_0, y).
+    With one level that is D(σ_0·z, σ_0, y).
     """
-    x = levels[0] * noise
-    for place, level in enumerate(levels):
-        clean = denoise(x, x.new_full((len(x),), level), labels)
-        if place + 1 < len(levels):
-            x = clean + levels[place + 1] * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return clean
+    for x in states(denoise, noise, levels, labels, generator, kind=kind):
+        last = x
+    return denoise(last, last.new_full((len(last),), levels[-1]), labels)
 
 
 def _slope(denoise: Denoise, x: Tensor, sigma: float, labels: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -7,8 +7,14 @@ from pydantic import Field
 from engine.spec.cards import OptimizerSettings
 
 
-class MatchingSettings(OptimizerSettings):
+class DistributionMatchingSettings(OptimizerSettings):
     """A generator and a fake denoiser that keeps up with it, each with its optimizer."""
+
+    levels: list[float] = Field(
+        [20.0],
+        max_length=64,
+        description="Noise levels σ of the generator, descending, one a step; the first is the one that sampling begins from.",
+    )
 
     start: Literal["teacher", "student"] = Field(
         "teacher", description="Whose weights the generator begins with: the teacher's, or its own, to go on from an earlier run."

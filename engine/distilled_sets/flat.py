@@ -23,6 +23,11 @@ class FlatNetwork:
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
 
+    @property
+    def size(self) -> int:
+        """How many numbers theta has."""
+        return sum(shape.numel() for shape in self.shapes)
+
     @classmethod
     def of(cls, module: nn.Module) -> "FlatNetwork":
         """Raises ValueError for a module with buffers: the statistics of a batch norm are no function of its weights."""

@@ -70,18 +70,18 @@ def judge_set(
     networks of all architectures on all sets, at one learning rate for all.
     """
     witnesses.turn_to(product)
-    panel = Panel(product, judged, witnesses)
+    networks = JudgingNetworks(product, judged, witnesses)
     sets = forms_of(product, mean=mean, scale=scale)
-    first = panel.logits(product.config.network, SET, sets[SET], product.config.recipe.first_seed, unseen=False)
+    answers = networks.logits(product.config.network, SET, sets[SET], product.config.recipe.first_seed, unseen=False)
     labels = judged.targets
     assert labels is not None, "a set is judged on rows with labels"
-    told = judge_classifier(logits=first.cpu(), labels=labels.cpu(), split=split)
-    metrics, tables = dict(told.metrics), dict(told.tables)
+    judgement = judge_classifier(logits=answers.cpu(), labels=labels.cpu(), split=split)
+    metrics, tables = dict(judgement.metrics), dict(judgement.tables)
     metrics |= size_report(product.images, product.labels, classes=product.config.classes, real_rows=len(train))
     if product.learning_rate is not None:
         metrics["learned_rate"] = float(product.learning_rate.detach())
     if final:
-        found = panel.accuracies({**sets, **baselines_of(product, train)})
+        found = networks.accuracies({**sets, **baselines_of(product, train)})
         metrics |= numbers_of(found)
         tables["set_accuracies"] = _table(found, product, split)
     return Judgement(metrics, tables)
@@ -150,7 +150,7 @@ Accuracies = dict[str, dict[str, list[float]]]
 """By architecture and kind of rows, one number a network."""
 
 
-class Panel:
+class JudgingNetworks:
     """The networks that judge one set on one split."""
 
     def __init__(self, product: SyntheticSet, judged: Split, witnesses: Witnesses) -> None:

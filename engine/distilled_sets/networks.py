@@ -8,14 +8,14 @@ from torch import Tensor
 
 from engine.distilled_sets.augmentation import apply, draw
 from engine.distilled_sets.flat import FlatNetwork, loss_gradient, sgd_step
-from engine.models.set_configs import Recipe
+from engine.models.set_configs import TrainingRecipe
 from engine.seeds import derived_seed
 
 MOMENTUM, DECAY, DROP = 0.9, 5e-4, 0.1
 
 
 def trained_on(
-    network: FlatNetwork, theta: Tensor, images: Tensor, labels: Tensor, *, recipe: Recipe, rate: float | Tensor, seed: int
+    network: FlatNetwork, theta: Tensor, images: Tensor, labels: Tensor, *, recipe: TrainingRecipe, rate: float | Tensor, seed: int
 ) -> Tensor:
     """The weights (parameters,) that `network` has after the recipe's steps, from theta, on images (rows, …) with labels (rows,) or
     (rows, classes). `rate` stands in for the recipe's. `seed` is that of the order of the rows and of the augmentation."""

@@ -1,6 +1,6 @@
 """What a person chooses when a data set is distilled, and what of it does not go together. No torch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,13 @@ from engine.spec.cards import MethodSettings
 
 if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
+
+
+BUFFERS_ENVIRONMENT: Final = {
+    "STILLHOUSE_BUFFERS": "Folder in which `mtt` and `ftd` keep their experts for later runs of the same recipe; files there may be deleted at any time. "
+    "Workers: `buffers` in the store unless set. `python -m engine`: unset, each run trains its own.",
+}
+"""What the variable means that the cards of both methods name."""
 
 
 class SetSettings(MethodSettings):
@@ -39,7 +46,7 @@ class SetSettings(MethodSettings):
     )
 
 
-class MatchingSettings(SetSettings):
+class TrajectorySettings(SetSettings):
     """Of the methods that match the trajectories of experts."""
 
     experts: int = Field(4, ge=1, le=1000, description="Networks that are trained on the real rows, whose weights are recorded each epoch.")
@@ -114,7 +121,7 @@ def check_set(spec: "RunSpec") -> list[Problem]:
 
 def check_matching(spec: "RunSpec") -> list[Problem]:
     """The target of the latest start must be within the expert's epochs; the held-out expert must be none of the matched."""
-    problems, chosen = check_set(spec), MatchingSettings.model_validate({k: v for k, v in spec.settings.items() if k in _FIELDS})
+    problems, chosen = check_set(spec), TrajectorySettings.model_validate({k: v for k, v in spec.settings.items() if k in _FIELDS})
     latest = chosen.expert_epochs - chosen.matched_epochs + 1
     if latest < 1:
         problems.append(
@@ -139,4 +146,4 @@ def check_matching(spec: "RunSpec") -> list[Problem]:
     return problems
 
 
-_FIELDS = frozenset(MatchingSettings.model_fields)
+_FIELDS = frozenset(TrajectorySettings.model_fields)

@@ -69,7 +69,7 @@ CARDS: tuple[MetricCard, ...] = (
         "expert_accuracy",
         "Accuracy of the experts",
         None,
-        "Share of validation rows that the experts get right after their last epoch; mean over experts.",
+        "Share of validation rows that the experts get right after their last epoch; mean over the experts that are matched.",
     ),
     MetricCard(
         "trajectory_error",

@@ -1,7 +1,9 @@
 """Cutting confidences into bins: the usual source of disagreement between calibration numbers, so each convention is here once.
 
 All return the bin's number for each value. The edges are those of `linspace` in float64: with ten bins a stated confidence of 0.3 falls into
-bin 2, because the third edge is 0.30000000000000004. torchmetrics and netcal do the same, so it is not "fixed" here.
+bin 2, because the third edge is 0.30000000000000004. netcal does the same, so it is not "fixed" here. torchmetrics cuts at the same places
+with two differences: its edges are float32, where a stated 0.3 falls into bin 3, and a confidence of exactly 1 gets a bin of its own behind
+the last one, so that its calibration error differs from ours as soon as a model is certain of a row.
 """
 
 from typing import Literal
@@ -16,8 +18,8 @@ Closed = Literal["left", "right"]
 def equal_width(values: FloatArray, n_bins: int, closed: Closed = "left") -> IntArray:
     """Bins of width 1/n_bins on [0, 1]; values of any shape, each in [0, 1] → bin numbers of that shape.
 
-    "left": bin m is [e_m, e_{m+1}), the last one closed at 1 (torchmetrics, netcal, CaOPD). "right": (e_m, e_{m+1}], and 0 goes to bin 0
-    (Guo et al. 2017, scikit-learn's calibration_curve).
+    "left": bin m is [e_m, e_{m+1}), the last one closed at 1 (netcal, CaOPD). "right": (e_m, e_{m+1}], and 0 goes to bin 0 (Guo et al. 2017,
+    scikit-learn's calibration_curve).
     """
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     side: Closed = "right" if closed == "left" else "left"

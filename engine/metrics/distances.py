@@ -95,7 +95,7 @@ class Neighborhoods:
 
 
 @dataclass(frozen=True)
-class Within:
+class InnerDistances:
     """What the distances within one set say, which needs no other set: `radii` (rows,), the distance of each row to its k-th neighbor, itself
     excluded, and `mean`, that of all pairs of different rows. Float64."""
 
@@ -103,12 +103,12 @@ class Within:
     mean: Tensor
 
 
-def within(features: Tensor, *, k: int = 5, name: str = "features") -> Within:
+def within(features: Tensor, *, k: int = 5, name: str = "features") -> InnerDistances:
     """From features (rows > k, dims). Of a set that many others are held against it is found once."""
     rows = _checked(features, name, at_least=max(k + 1, 2))
     distances = _pairwise(rows, rows)
     mean = _off_diagonal_mean(distances)
-    return Within(_kth_smallest(distances.fill_diagonal_(0), k), mean)
+    return InnerDistances(_kth_smallest(distances.fill_diagonal_(0), k), mean)
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Closeness:
     nearest_distance: float
 
 
-def closeness(real: Tensor, fake: Tensor, *, k: int = 5, within_real: Within | None = None) -> Closeness:
-    """All that is told from one table of distances of real (rows > k, dims) to fake (rows > k, dims). `within_real` is `within(real, k=k)` where
+def closeness(real: Tensor, fake: Tensor, *, k: int = 5, within_real: InnerDistances | None = None) -> Closeness:
+    """All that is found from one table of distances of real (rows > k, dims) to fake (rows > k, dims). `within_real` is `within(real, k=k)` where
     it is known already."""
     of_real = within(real, k=k, name="real") if within_real is None else within_real
     of_fake = within(fake, k=k, name="fake")

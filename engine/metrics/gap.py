@@ -1,5 +1,8 @@
 """Gap closed: how much of what the teacher knows better the student has gained. No torch: the web computes it too, over several runs."""
 
+NO_TEACHER = "supervised"
+"""The method that the gap begins at, whatever a method's own baseline is: the same student, trained on labels alone."""
+
 LEAST_GAP = 0.005
 """Below this difference of accuracies there is no gap to close, and the quotient is noise."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -188,6 +188,10 @@ class DenoiserConfig(StrictModel):
         max_length=1000,
         description="Noise levels σ of a generator, descending, one a step; empty for a denoiser, whose equation is integrated.",
     )
+    transition: Literal["renoise", "ancestral"] = Field(
+        "renoise",
+        description="How a generator gets from one level to the next: by fresh noise on the predicted example, or by an Euler step and less noise.",
+    )
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(18, description="Steps of Heun's method for a sample of a denoiser.")
     sigma_min: Annotated[float, Field(gt=0)] = Field(0.02, description="Lowest noise level σ of the denoiser's grid.")
     sigma_max: Annotated[float, Field(gt=0)] = Field(20.0, description="Highest noise level σ, from which sampling begins.")
@@ -218,6 +222,10 @@ class VpMlpConfig(DenoiserConfig):
     inputs: Width = Field(description="Coordinates of a point.")
     width: Width = Field(96, description="Numbers in a hidden layer.")
     layers: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Hidden layers.")
+    transition: Literal["renoise", "ancestral"] = Field(
+        "renoise",
+        description="How a generator gets from one level to the next: by fresh noise on the predicted example, or by an Euler step and less noise.",
+    )
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="Steps of DDIM for a sample of a denoiser.")
     sigma_min: Annotated[float, Field(gt=0)] = Field(0.03142, description="Lowest noise level σ of the denoiser's grid.")
     sigma_max: Annotated[float, Field(gt=0)] = Field(31.82, description="Highest noise level σ, from which sampling begins.")

@@ -16,8 +16,8 @@ class Denoiser(nn.Module):
     """What the methods of generators work with: a network that is asked for D(x, σ, y) by calling it. A child writes `forward`, `features`,
     `integrate` and `integration_calls`.
 
-    With `levels` it is a generator that makes a sample in as many evaluations; without, a denoiser that is integrated over `sampler_steps`
-    levels from sigma_max to sigma_min. `classes` counts what can be asked for, and is itself the number of the null condition. `width` counts
+    With `levels` it is a generator that makes a sample in as many evaluations, `transition` naming how it gets from one level to the next;
+    without, a denoiser that is integrated over `sampler_steps` levels from sigma_max to sigma_min. `classes` counts what can be asked for, and is itself the number of the null condition. `width` counts
     the numbers in a row of `features`.
     """
 
@@ -34,12 +34,13 @@ class Denoiser(nn.Module):
         sampler_steps: int,
         sigma_min: float,
         sigma_max: float,
+        transition: samplers.Transition = "renoise",
     ) -> None:
         """`sizes` are the fields of the configuration that the network alone knows."""
         super().__init__()
         self._sizes = {**sizes, "sigma_data": sigma_data}
         self._grid = {"sampler_steps": sampler_steps, "sigma_min": sigma_min, "sigma_max": sigma_max}
-        self.levels = tuple(levels)
+        self.levels, self.transition = tuple(levels), transition
         self.width, self.classes, self.sigma_data = width, classes, sigma_data
         self.sampler_steps, self.sigma_min, self.sigma_max = sampler_steps, sigma_min, sigma_max
 
@@ -64,12 +65,13 @@ class Denoiser(nn.Module):
     def sample(self, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Unit noise (batch, …) and labels (batch,) or None → samples. `generator` draws the noise between a generator's levels."""
         if self.levels:
-            return samplers.few_step(self, noise, self.levels, labels, generator)
+            return samplers.few_step(self, noise, self.levels, labels, generator, kind=self.transition)
         return self.integrate(noise, labels)
 
     def recipe(self) -> dict[str, Any]:
-        """How it is built again: `builder` and `config`, the levels included."""
-        return {"builder": self.builder, "config": {**self._sizes, **self._grid, "levels": list(self.levels)}}
+        """How it is built again: `builder` and `config`, the levels and the transition between them included."""
+        sampling = {"levels": list(self.levels), "transition": self.transition}
+        return {"builder": self.builder, "config": {**self._sizes, **self._grid, **sampling}}
 
     def null_unless(self, y: Tensor | None, x: Tensor) -> Tensor:
         """y, or the null condition for each row of x where there is none."""
@@ -99,7 +101,7 @@ class EdmMlp(EdmDenoiser):
         self.enter = nn.Linear(inputs, width)
         self.level = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(PerceptronBlock(width) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, inputs)
         nn.init.zeros_(self.leave.weight)
@@ -129,7 +131,7 @@ class EdmMlp(EdmDenoiser):
         return hidden
 
 
-class Block(nn.Module):
+class PerceptronBlock(nn.Module):
     """h + W₂·silu(W₁·LayerNorm(h) + W_e·e)."""
 
     def __init__(self, width: int) -> None:

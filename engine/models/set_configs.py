@@ -20,7 +20,7 @@ class NetworkConfig(StrictModel):
     config: dict[str, Any] = Field(description="What that function is called with.")
 
 
-class Recipe(StrictModel):
+class TrainingRecipe(StrictModel):
     """How networks are trained from scratch on a set, to say what the set is worth. The same for every set that is compared.
 
     SGD with momentum 0.9 and weight decay 0.0005; the rate is divided by ten at half of the steps; the last step's weights are read.
@@ -51,4 +51,4 @@ class SyntheticSetConfig(StrictModel):
     )
     network: NetworkConfig = Field(description="The architecture that it was distilled for.")
     unseen: list[NetworkConfig] = Field(default_factory=list, description="Architectures that took no part, to be trained on it as well.")
-    recipe: Recipe = Field(description="How networks are trained on it when it is judged.")
+    recipe: TrainingRecipe = Field(description="How networks are trained on it when it is judged.")

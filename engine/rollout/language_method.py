@@ -1,5 +1,8 @@
 """What every method that trains a causal language model has in common: who it trains, who teaches, and on which text."""
 
+import torch
+from torch import nn
+
 from engine.method import Method
 from engine.models.language import CausalLM
 from engine.tasks.language import LanguageTask
@@ -17,11 +20,17 @@ class LanguageMethod(Method):
     @property
     def policy(self) -> CausalLM:
         """The student, which writes and learns."""
-        assert isinstance(self.student, CausalLM), f"{self.card.id} trains a causal language model, got a {type(self.student).__name__}"
-        return self.student
+        return self._language_model(self.student)
 
     @property
     def scorer(self) -> CausalLM:
-        """The one teacher, which judges what was written."""
-        assert isinstance(self.teacher, CausalLM), f"{self.card.id} takes causal language models, got a {type(self.teacher).__name__}"
-        return self.teacher
+        """The teacher, the first where there are several, which judges what was written."""
+        return self._language_model(self.teachers[0])
+
+    def reduced(self) -> torch.autocast:
+        """The run's number format, for what is computed outside of a step."""
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not torch.float32)
+
+    def _language_model(self, model: nn.Module) -> CausalLM:
+        assert isinstance(model, CausalLM), f"{self.card.id} takes causal language models, got a {type(model).__name__}"
+        return model

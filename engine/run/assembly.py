@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError, SpecError
+from engine.lineage import Source, sources_of
 from engine.method import Length, Method, MicroBatch, Position, RunContext
 from engine.run.export import load_model
 from engine.run.process_group import ProcessGroup, process_group_of
@@ -60,7 +61,7 @@ def assemble(
     task = task_class(task_class.card.options.model_validate(spec.task_options), device)
     settings = method_class.card.settings.model_validate(spec.settings)
 
-    student, blueprint, teachers = _models(spec, task, method_class.card, models, device)
+    student, blueprint, teachers, lineage = _models(spec, task, method_class.card, models, device)
     rows = len(task.splits["train"]) if "train" in task.splits else 1
     batch_size = getattr(settings, "batch_size", None) or rows
     position, micro = Position(), MicroBatch()
@@ -81,6 +82,7 @@ def assemble(
             save_tensors=save_tensors,
             precision=DTYPES[spec.precision],
             student_blueprint=blueprint,
+            lineage={field: sources for field, sources in lineage.items() if sources},
         )
     )
     method.build()
@@ -108,31 +110,31 @@ def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
 
 def _models(
     spec: RunSpec, task: Task, card: MethodCard, models: Mapping[str, Path], device: torch.device
-) -> tuple[nn.Module, dict[str, Any], tuple[nn.Module, ...]]:
-    """The student in train mode, its blueprint, and the teachers as the card's access says, all on the device."""
+) -> tuple[nn.Module, dict[str, Any], tuple[nn.Module, ...], dict[str, tuple[Source, ...]]]:
+    """The student in train mode, its blueprint, and the teachers as the card's access says, all on the device; and what each has read."""
     student_ref = spec.student or ModelRef(name=task.card.student)
-    student, blueprint = _open(student_ref, "student", card.student, spec, task, models, default_seed=spec.seed)
-    teachers = []
+    student, blueprint, sources = _open(student_ref, "student", card.student, spec, task, models, default_seed=spec.seed)
+    teachers, lineage = [], {"student": sources}
     for index, ref in enumerate(spec.teachers):
         needs, own_seed = card.teachers, derived_seed(spec.seed, "teacher", index)
         assert needs is not None, "a parsed spec has teachers only where its method takes them"
-        teacher, _ = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
+        teacher, _, lineage[f"teachers.{index}"] = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
         teachers.append(teacher.to(device))
     _set_access(teachers, card)
-    return student.to(device).train(), blueprint, tuple(teachers)
+    return student.to(device).train(), blueprint, tuple(teachers), lineage
 
 
 def _open(
     ref: ModelRef, field: str, needs: Needs, spec: RunSpec, task: Task, models: Mapping[str, Path], *, default_seed: int
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A network by reference, on the CPU, and its blueprint."""
+) -> tuple[nn.Module, dict[str, Any], tuple[Source, ...]]:
+    """A network by reference, on the CPU, its blueprint, and what it has read."""
     if ref.source == "builtin":
         architecture = task.card.architectures[ref.name]
         config = {**architecture.config, **ref.config}
         torch.manual_seed(default_seed if ref.init_seed is None else ref.init_seed)
-        return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}
+        return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}, ()
     if ref.source == "hf":
-        return task.open_hf(ref.name, field)
+        return *task.open_hf(ref.name, field), (Source.unknown(str(ref)),)
     folder = models.get(str(ref))
     if folder is None:
         raise SpecError.at(field, f"no folder was given for {ref}; the command line takes it as --model {ref}=FOLDER.")
@@ -142,7 +144,7 @@ def _open(
             raise ModelError(f"The model at {folder} is a {meta['kind']!s:.40}; {spec.method} takes a {' or '.join(needs.kinds)}.")
     except ModelError as error:
         raise ModelError(f"{field}: {error}") from None
-    return model, {key: meta[key] for key in ("builder", "config", "architecture")}
+    return model, {key: meta[key] for key in ("builder", "config", "architecture")}, sources_of(meta)
 
 
 def _set_access(teachers: list[nn.Module], card: MethodCard) -> None:

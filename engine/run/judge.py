@@ -42,6 +42,7 @@ class Judge:
         self._emit_evaluation("student", split, step, judgement, diagnostics, final=final)
         if split == VALIDATION:
             self._emit(Metrics(step, self._series(judgement, diagnostics)))
+            method.judged(judgement.metrics, final=final)
 
     def _judge_teacher(self, split: str, step: int) -> None:
         """Once per split, in full: a frozen teacher is at its end from the start. One that is trained has no result of its own."""

@@ -17,7 +17,7 @@ from typing import Final
 
 import torch
 
-from engine import seeds
+from engine import lineage, seeds
 from engine.errors import CheckpointError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
@@ -319,6 +319,7 @@ class _TrainingLoop:
             "input_shape": list(card.input_shape),
             "method": self.method.card.id,
             "spec": self.spec.model_dump(mode="json"),
+            **lineage.facts(self.method),
         }
         content = export.save_model(self.workdir / "student", self.method.product(), meta)
         size = (self.workdir / "student" / "model.safetensors").stat().st_size

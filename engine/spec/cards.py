@@ -132,6 +132,8 @@ class MethodCard:
     `baseline` is the method that a claim about this one is measured against, run with the same student, task, seed and budget.
     `task` is the one that the small experiment is made on. Without a budget a run has `steps`, or `epochs` where there are no steps.
     `data_parallel`: whether several devices may share each batch; the method then trains through `prepare`.
+    `secret_randomness`: whether what the run draws comes from a secret and not from its seed, as a guarantee of privacy needs. Equal seeds
+    then give different weights; resumed from its own checkpoint, which holds the secret, a run still goes on bit for bit.
     `follows` returns the values that settings have on a task where they were left empty: a spec is completed with them.
     `check` gets a completed spec and returns what the fields, each right by itself, do not allow together.
     `environment` says of each variable that the method reads on a worker what it means.
@@ -152,6 +154,7 @@ class MethodCard:
     epochs: int = 60
     steps: int | None = None
     data_parallel: bool = False
+    secret_randomness: bool = False
     follows: Callable[["TaskCard"], Mapping[str, Any]] | None = None
     check: Callable[["RunSpec"], list["Problem"]] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from engine.spec import catalog
 from engine.spec.cards import Kind, MethodCard, Needs, StrictModel, TaskCard
 from engine.spec.earlier_names import with_earlier_names
 from engine.spec.epochs import steps_per_epoch
+from engine.spec.reference import reference_text
 
 MAX_STEPS = 100_000_000
 
@@ -55,7 +56,7 @@ class ModelRef(StrictModel):
         return name
 
     def __str__(self) -> str:
-        return self.name if self.source == "builtin" else f"{self.source}:{self.name}"
+        return reference_text({"source": self.source, "name": self.name})
 
 
 class Budget(StrictModel):
@@ -160,9 +161,15 @@ class RunSpec(StrictModel):
         return self.budget.epochs * self.steps_per_epoch
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Batches in one pass over the training rows after `train_limit`; 1 where examples are drawn."""
+    def rows_per_epoch(self) -> int:
+        """The task's training rows after `train_limit`; 0 where examples are drawn and not read."""
         rows: int = self.task_options.get("train_limit") or self.task_card.train_rows
+        return rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training rows, the last partial one counted."""
+        rows = self.rows_per_epoch
         batch_size: int = self.settings.get("batch_size", rows)
         return steps_per_epoch(rows, batch_size)
 

@@ -43,7 +43,7 @@ class _Real:
         return distances.moments(self.features, "real")
 
     @cached_property
-    def within(self) -> distances.Within:
+    def within(self) -> distances.InnerDistances:
         return distances.within(self.features, k=NEIGHBORS, name="real")
 
     @cached_property

@@ -4,6 +4,7 @@ A child sets `card` and `window`, and writes `texts` and `vocabulary_of`. Judgin
 with the same generator, so that two models differ in nothing but themselves.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -68,6 +69,11 @@ class LanguageTask(Task):
             split: Split(tokens[:-1].unfold(0, self.window, 1), tokens[1:].unfold(0, self.window, 1))
             for split, tokens in self.tokens.items()
         }
+
+    def text_digest(self, split: str) -> str | None:
+        if split not in self.tokens:
+            return None
+        return hashlib.sha256(self.vocabulary.fingerprint().encode() + self.tokens[split].cpu().numpy().tobytes()).hexdigest()
 
     def new_model(self, architecture: str, config: Mapping[str, Any]) -> nn.Module:
         chosen = self.card.architectures[architecture]

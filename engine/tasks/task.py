@@ -91,6 +91,10 @@ class Task:
         """One example as gray levels 0…255, (height, width), for tables of examples; None where a task has no pictures."""
         return None
 
+    def text_digest(self, split: str) -> str | None:
+        """SHA-256 in hexadecimal of a split's text, as the tokens that a method reads; None where there is no such split or examples are no running text."""
+        return None
+
     def text(self, split: str, row: int) -> str | None:
         """One example to read, for tables of examples; None where a task's examples are no text."""
         return None

@@ -1,9 +1,11 @@
 """What holds for every method in the catalog. A new method gets all of this without a line here."""
 
+import functools
 import importlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tests.engine.tiny import Killed, Watcher, kill, student_bytes
 PARTS = ("Idea", "Equations", "Settings", "Differs from the paper", "Results")
 CLOCKS = ("ms", "s", "1/s")
 """Units of what differs from run to run."""
+RARELY = {"evaluate": 1000}
 METHODS = list(catalog.methods().values())
 
 every_method = pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
@@ -52,6 +55,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("methods")
 
 
+def first_checkpoint(bench: Bench, workdir: Path) -> Path:
+    """The state of a run after its first step."""
+    watcher = Watcher()
+    bench.run(workdir, bench.spec(), watcher, stop=watcher.stop_after(1))
+    return workdir / "checkpoints/step-000000001"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that several tests look at: what it was asked, where it is, and what it reported. One that draws from a secret can be repeated only
+    from a checkpoint that holds it: `began_with`, after `steps_before` steps."""
+
+    spec: RunSpec
+    workdir: Path
+    watcher: Watcher
+    began_with: Path | None = None
+
+    @property
+    def steps_before(self) -> int:
+        return 0 if self.began_with is None else 1
+
+
+@pytest.fixture
+def bench(card: MethodCard, folder: Path) -> Bench:
+    return Bench(card, folder)
+
+
+@pytest.fixture(scope="module")
+def made_once(folder: Path) -> Callable[[str, str], Made]:
+    @functools.cache
+    def secret_of(method_id: str) -> Path:
+        return first_checkpoint(Bench(catalog.methods()[method_id], folder), folder / f"{method_id}-first")
+
+    @functools.cache
+    def make(method_id: str, how_often: str) -> Made:
+        card, workdir, watcher = catalog.methods()[method_id], folder / f"{method_id}-{how_often}", Watcher()
+        bench = Bench(card, folder)
+        spec = bench.spec() if how_often == "often" else bench.spec(cadence=RARELY)
+        began_with = secret_of(method_id) if card.secret_randomness else None
+        bench.run(workdir, spec, watcher, resume=began_with)
+        return Made(spec, workdir, watcher, began_with)
+
+    return make
+
+
+@pytest.fixture
+def whole(card: MethodCard, made_once: Callable[[str, str], Made]) -> Made:
+    """An undisturbed run that is evaluated and writes checkpoints every few steps."""
+    return made_once(card.id, "often")
+
+
+@pytest.fixture
+def plain(card: MethodCard, made_once: Callable[[str, str], Made]) -> Made:
+    """The same run, evaluated at its end alone."""
+    return made_once(card.id, "rarely")
+
+
 def final_metrics(watcher: Watcher) -> dict[str, float | None]:
     """Those of the test split, without what is measured with a clock."""
     found = next(event for event in watcher.of(Evaluation) if event.final and event.subject == "student" and event.split == "test")
@@ -71,82 +131,96 @@ def steps_to_interrupt(watcher: Watcher) -> list[int]:
 
 
 @every_method
-def test_a_run_stopped_or_killed_in_each_phase_and_resumed_equals_the_uninterrupted_one(
-    card: MethodCard, folder: Path, tmp_path: Path
+def test_a_run_stopped_in_each_phase_and_resumed_equals_the_uninterrupted_one(
+    card: MethodCard, bench: Bench, whole: Made, tmp_path: Path
 ) -> None:
-    bench, whole = Bench(card, folder), Watcher()
-    bench.run(tmp_path / "whole", bench.spec(), whole)
+    logged: list[Any] = []
+    checkpoint = whole.began_with
 
-    for step in steps_to_interrupt(whole):
-        before, after, after_kill = Watcher(), Watcher(), Watcher()
-        stopped, killed = tmp_path / f"stopped-{step}", tmp_path / f"killed-{step}"
-        bench.run(stopped, bench.spec(), before, stop=before.stop_after(step))
-        bench.run(tmp_path / f"resumed-{step}", bench.spec(), after, resume=stopped / f"checkpoints/step-{step:09d}")
+    for step in steps_to_interrupt(whole.watcher):
+        part = Watcher()
+        stop = part.stop_after(step - whole.steps_before - len(logged))
+        bench.run(tmp_path / f"{step}", bench.spec(), part, stop=stop, resume=checkpoint)
+        logged += part.terms()
+        assert logged == whole.watcher.terms()[: step - whole.steps_before]
+        checkpoint = tmp_path / f"{step}/checkpoints/step-{step:09d}"
+    last = Watcher()
+    bench.run(tmp_path / "last", bench.spec(), last, resume=checkpoint)
+
+    assert logged + last.terms() == whole.watcher.terms()
+    assert final_metrics(last) == final_metrics(whole.watcher)
+    assert student_bytes(tmp_path / "last") == student_bytes(whole.workdir)
+
+
+@every_method
+def test_a_run_killed_in_each_phase_and_resumed_equals_the_uninterrupted_one(
+    card: MethodCard, bench: Bench, whole: Made, tmp_path: Path
+) -> None:
+    def newest() -> Path | None:
+        return max(tmp_path.glob("checkpoints/step-*"), default=whole.began_with)
+
+    for step in steps_to_interrupt(whole.watcher):
+        part = Watcher({step: kill})
         with pytest.raises(Killed):
-            bench.run(killed, bench.spec(), Watcher({step: kill}))
-        newest = max(killed.glob("checkpoints/step-*"), default=None)
-        bench.run(killed, bench.spec(), after_kill, resume=newest)
+            bench.run(tmp_path, bench.spec(), part, resume=newest())
+        assert part.terms() == whole.watcher.terms()[: step - whole.steps_before][-len(part.terms()) :]
+    last = Watcher()
+    bench.run(tmp_path, bench.spec(), last, resume=newest())
 
-        assert before.terms() + after.terms() == whole.terms()
-        assert after_kill.terms() == whole.terms()[-len(after_kill.terms()) :]
-        assert final_metrics(after) == final_metrics(after_kill) == final_metrics(whole)
-        assert student_bytes(tmp_path / f"resumed-{step}") == student_bytes(killed) == student_bytes(tmp_path / "whole")
-
-
-@every_method
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(card: MethodCard, folder: Path, tmp_path: Path) -> None:
-    bench, rarely = Bench(card, folder), {"evaluate": 1000}
-
-    bench.run(tmp_path / "a", bench.spec(seed=1))
-    bench.run(tmp_path / "b", bench.spec(seed=1, cadence=rarely))
-    bench.run(tmp_path / "c", bench.spec(seed=2, cadence=rarely))
-
-    assert student_bytes(tmp_path / "a") == student_bytes(tmp_path / "b")
-    assert student_bytes(tmp_path / "a") != student_bytes(tmp_path / "c")
+    assert last.terms() == whole.watcher.terms()[-len(last.terms()) :]
+    assert final_metrics(last) == final_metrics(whole.watcher)
+    assert student_bytes(tmp_path) == student_bytes(whole.workdir)
 
 
 @every_method
-def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, folder: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    card: MethodCard, bench: Bench, whole: Made, plain: Made, tmp_path: Path
+) -> None:
+    """But where all that is drawn comes from a secret: there the seed decides nothing, and the checkpoint that holds the secret decides."""
+    bench.run(tmp_path / "other", bench.spec(seed=plain.spec.seed + 1, cadence=RARELY))
+
+    assert student_bytes(whole.workdir) == student_bytes(plain.workdir)
+    assert student_bytes(tmp_path / "other") != student_bytes(plain.workdir)
+    if card.secret_randomness:
+        bench.run(tmp_path / "again", bench.spec(cadence=RARELY))
+        assert student_bytes(tmp_path / "again") != student_bytes(plain.workdir)
+
+
+@every_method
+def test_two_micro_batches_learn_the_same_as_one_batch(card: MethodCard, bench: Bench, tmp_path: Path) -> None:
     """By SGD: Adam divides by the gradient's size, so where that is rounding it makes a step of what differs in the last bit."""
-    bench, trained = Bench(card, folder), {}
+    trained = {}
     if not issubclass(card.settings, TrainingSettings):
         assert "gradient_accumulation_steps" not in card.settings.model_fields
         return
 
     for pieces in (1, 2):
         settings = {"gradient_accumulation_steps": pieces, "optimizer": "sgd", "learning_rate": 0.01}
-        bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence={"evaluate": 1000}))
+        bench.run(tmp_path / f"{pieces}", bench.spec(settings=settings, cadence=RARELY))
         trained[pieces] = torch.cat([parameter.flatten() for parameter in load_model(tmp_path / f"{pieces}/student")[0].parameters()])
 
     assert torch.allclose(trained[1], trained[2], rtol=0, atol=1e-5)
 
 
 @every_method
-def test_the_saved_student_loads_and_is_judged_as_at_the_end_of_the_run(card: MethodCard, folder: Path, tmp_path: Path) -> None:
-    bench, watcher = Bench(card, folder), Watcher()
-    spec = bench.spec(cadence={"evaluate": 1000})
-    bench.run(tmp_path, spec, watcher)
-
-    model, meta = load_model(tmp_path / "student", card=bench.task)
-    task: Task = catalog.load_task(bench.task.id)(bench.task.options.model_validate(spec.task_options), torch.device("cpu"))
+def test_the_saved_student_loads_and_is_judged_as_at_the_end_of_the_run(card: MethodCard, bench: Bench, plain: Made) -> None:
+    model, meta = load_model(plain.workdir / "student", card=bench.task)
+    task: Task = catalog.load_task(bench.task.id)(bench.task.options.model_validate(plain.spec.task_options), torch.device("cpu"))
     with torch.no_grad():
         judged = task.judge(model.eval(), "test", teacher=None, final=False).metrics
 
-    at_the_end = final_metrics(watcher)
+    at_the_end = final_metrics(plain.watcher)
     assert judged
     assert {name: at_the_end[name] for name in judged} == judged
-    assert RunSpec.model_validate(meta["spec"]) == spec
+    assert RunSpec.model_validate(meta["spec"]) == plain.spec
 
 
 @every_method
-def test_its_product_and_its_loss_are_reported(card: MethodCard, folder: Path, tmp_path: Path) -> None:
-    bench, watcher = Bench(card, folder), Watcher()
+def test_its_loss_is_logged_at_every_step(card: MethodCard, plain: Made) -> None:
+    steps = [step for step, _ in plain.watcher.terms()]
 
-    bench.run(tmp_path, bench.spec(cadence={"evaluate": 1000}), watcher)
-
-    steps = [step for step, _ in watcher.terms()]
-    assert steps == list(range(1, len(steps) + 1))
-    assert all(terms for _, terms in watcher.terms())
+    assert steps == list(range(1 + plain.steps_before, plain.steps_before + len(steps) + 1))
+    assert all(terms for _, terms in plain.watcher.terms())
 
 
 def models_of(card: MethodCard) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -65,6 +64,11 @@ def kill_child(next_attempt: Callable[[], Attempt]) -> Attempt:
             return attempt
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed({"method": "supervised", "task": "digits", "device": "cpu"} | SPEC, tmp_path_factory.mktemp("undisturbed") / "run")
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_random_steps_each_run_ends_as_if_nothing_had_happened(
     seed: int,
@@ -72,10 +76,9 @@ def test_killed_at_random_steps_each_run_ends_as_if_nothing_had_happened(
     start: Start,
     start_worker: Callable[..., Program],
     start_beat: Callable[[], Program],
-    tmp_path: Path,
+    undisturbed: Undisturbed,
 ) -> None:
     generator = random.Random(seed)
-    undisturbed = Undisturbed({"method": "supervised", "task": "digits", "device": "cpu"} | SPEC, tmp_path / "undisturbed")
     port = processes.free_port()
     web = start(processes.web(environment, port))
     start_beat()

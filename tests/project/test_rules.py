@@ -99,7 +99,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
         "markdown": "Markdown", "mlxtend": "mlxtend", "nh3": "nh3", "numpy": "numpy", "PIL": "pillow", "plotly": "plotly", "prometheus_client": "prometheus-client", "psutil": "psutil",
         "psycopg": "psycopg", "pydantic": "pydantic", "pydantic_core": "pydantic", "redis": "celery", "rest_framework": "djangorestframework", "rich": "rich",
         "safetensors": "safetensors", "scipy": "scipy", "sklearn": "scikit-learn", "torch": "torch",
-        "tsdownsample": "tsdownsample", "uvicorn": "uvicorn", "whitenoise": "whitenoise", "asgiref": "Django",
+        "tsdownsample": "tsdownsample", "uvicorn": "uvicorn", "whitenoise": "whitenoise", "asgiref": "Django", "zipstream": "zipstream-ng",
     }  # fmt: skip
     facts = project()
     extras = facts["optional-dependencies"]

@@ -44,22 +44,44 @@ def processes_of(home: str) -> dict[str, list[psutil.Process]]:
     return found
 
 
-@pytest.fixture
-def serving(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+class Serving:
     """`python -m webapp.serve`, and its address once it has said it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webapp.serve", "--port", str(serve.free_port("127.0.0.1", 18000))],
-        cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        yield process, re.search(r"http://\S+", line)[0]  # type: ignore[index]
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(60)
-        process.stdout.close()
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "webapp.serve", "--port", str(serve.free_port("127.0.0.1", 18000))],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        said = re.search(r"http://\S+", self.process.stdout.readline())
+        self.address = said[0] if said is not None else ""
+
+    def end(self) -> int:
+        """Asks it to end, as an operator does, and returns its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def shared(environment: dict[str, str]) -> Iterator[list[Serving]]:
+    """The one that all tests look at, started when the first of them asks for it."""
+    shared: list[Serving] = []
+    yield shared
+    for serving in shared:
+        serving.end()
+
+
+@pytest.fixture
+def serving(shared: list[Serving], environment: dict[str, str]) -> Serving:
+    """Started again where a test has ended it."""
+    if not shared or shared[0].process.poll() is not None:
+        shared[:] = [Serving(environment)]
+    assert shared[0].address
+    return shared[0]
 
 
 def token_of_a_new_account(environment: dict[str, str]) -> str:
@@ -69,10 +91,7 @@ def token_of_a_new_account(environment: dict[str, str]) -> str:
     ).stdout.strip()
 
 
-def test_a_killed_worker_and_a_killed_web_server_are_started_again(
-    serving: tuple[subprocess.Popen[str], str], environment: dict[str, str]
-) -> None:
-    _, address = serving
+def test_a_killed_worker_and_a_killed_web_server_are_started_again(serving: Serving, environment: dict[str, str]) -> None:
     home = environment["STILLHOUSE_HOME"]
     before = {kind: wait_for(lambda kind=kind: processes_of(home).get(kind), what=kind)[0].pid for kind in ("uvicorn", "worker")}
 
@@ -84,18 +103,17 @@ def test_a_killed_worker_and_a_killed_web_server_are_started_again(
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{address}/healthz", timeout=2).status_code == 200
+            return httpx.get(f"{serving.address}/healthz", timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
     wait_for(answers, what="the web server's answer")
 
 
-def test_the_notebook_of_the_readme_runs(serving: tuple[subprocess.Popen[str], str], environment: dict[str, str]) -> None:
-    _, address = serving
+def test_the_notebook_of_the_readme_runs(serving: Serving, environment: dict[str, str]) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert code is not None
-    lines = code[1].replace("http://localhost:8000", address).replace("shp_…", token_of_a_new_account(environment))
+    lines = code[1].replace("http://localhost:8000", serving.address).replace("shp_…", token_of_a_new_account(environment))
 
     ended = subprocess.run([sys.executable, "-c", lines], cwd="/", env=environment, capture_output=True, text=True, timeout=180)
 
@@ -106,16 +124,17 @@ def test_the_notebook_of_the_readme_runs(serving: tuple[subprocess.Popen[str], s
     assert deviation >= 0
 
 
-def test_sigterm_ends_all_that_serve_has_started(serving: tuple[subprocess.Popen[str], str], environment: dict[str, str]) -> None:
-    process, _ = serving
+def test_sigterm_ends_all_that_serve_has_started(serving: Serving, environment: dict[str, str]) -> None:
+    code = serving.end()
 
-    process.terminate()
-
-    assert process.wait(60) == 0
+    assert code == 0
     wait_for(lambda: not processes_of(environment["STILLHOUSE_HOME"]), what="the end of every process")
 
 
-def test_the_demo_prints_the_comparison_and_leaves_nothing_running(environment: dict[str, str]) -> None:
+def test_the_demo_prints_the_comparison_and_leaves_nothing_running(environment: dict[str, str], shared: list[Serving]) -> None:
+    for serving in shared:
+        serving.end()  # it has the same home
+
     ended = subprocess.run(
         [sys.executable, "-m", "webapp.demo", "--seeds", "1"],
         cwd=ROOT,

@@ -18,7 +18,7 @@ from tests.runs import new_project, new_run  # noqa: E402
 from webapp.accounts import tokens  # noqa: E402
 from webapp.accounts.models import Membership, Project, Role, Scope, User  # noqa: E402
 from webapp.runs import lifecycle  # noqa: E402
-from webapp.runs.history import headline as latest  # noqa: E402
+from webapp.runs.history import headline  # noqa: E402
 from webapp.runs.models import Artifact, Evaluation, Run  # noqa: E402
 
 SPEC: dict[str, Any] = {"method": "supervised", "task": "digits", "budget": {"steps": 20}, "device": "cpu"}
@@ -136,7 +136,7 @@ def finished_run(project: Project) -> RunMaker:
                     metrics=dict(found),
                     tables=dict(tables or {}),
                 )
-        latest.refresh(held.run_id)
+        headline.refresh(held.run_id)
         Artifact.objects.create(
             run_id=held.run_id,
             attempt=held.attempt,
@@ -163,7 +163,7 @@ def running_run(project: Project) -> RunMaker:
     return make
 
 
-def _held_run(project: Project, name: str, device: str, spec: Mapping[str, Any]) -> lifecycle.Claim:
+def _held_run(project: Project, name: str, device: str, spec: Mapping[str, Any]) -> lifecycle.ClaimedRun:
     run = lifecycle.submit(new_run(project, name=name, priority=100, **spec), who="otto")
     held = lifecycle.claim_next(worker="worker-1", kinds=("cpu",), free={"cpu": 1})
     assert held is not None and held.run_id == run.pk

@@ -4,7 +4,8 @@ import pytest
 
 from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
-from webapp.launching.fields import fields_of, label_of
+from engine.spec.setting_words import label_of
+from webapp.launching.fields import fields_of
 from webapp.runs.page import detail as run_page
 
 

@@ -1,4 +1,4 @@
-"""The child's voice: what is emitted arrives, in order, and a supervisor that does not listen makes training wait."""
+"""The child's sender: what is emitted arrives, in order, and a supervisor that does not listen makes training wait."""
 
 import threading
 from multiprocessing import Pipe
@@ -21,13 +21,13 @@ def hear(pipe: object, seen: list[int]) -> None:
 
 def test_all_that_was_emitted_has_been_sent_when_close_returns() -> None:
     ours, its = Pipe()
-    voice = EventSender(its)
-    voice.start()
+    sender = EventSender(its)
+    sender.start()
     events: list[Event] = [Metrics(1, {"loss": 1.0}), Log("info", "between"), Metrics(2, {"loss": 0.5})]
 
     for event in events:
-        voice.emit(event)
-    voice.close()
+        sender.emit(event)
+    sender.close()
 
     messages = []
     while ours.poll():
@@ -39,21 +39,21 @@ def test_all_that_was_emitted_has_been_sent_when_close_returns() -> None:
     assert [event for message in messages for event in message.events] == [Log("info", "between")]
 
 
-def test_training_waits_for_a_shepherd_that_does_not_listen_and_nothing_is_lost() -> None:
+def test_training_waits_for_a_supervisor_that_does_not_listen_and_nothing_is_lost() -> None:
     ours, its = Pipe()
-    voice = EventSender(its)
+    sender = EventSender(its)
     count = 2 * BUFFERED
     done = threading.Event()
     emitted = [0]
 
     def train() -> None:
         for step in range(1, count + 1):
-            voice.emit(Metrics(step, {"loss": 1.0}))
+            sender.emit(Metrics(step, {"loss": 1.0}))
             emitted[0] = step
-        voice.close()
+        sender.close()
         done.set()
 
-    voice.start()
+    sender.start()
     trainer = threading.Thread(target=train, daemon=True)
     trainer.start()
     wait_for(lambda: emitted[0] >= BUFFERED - 1, what="the buffer to fill")

@@ -1,6 +1,7 @@
 """Every method as a person meets it: launched over HTTP with a token, executed by a worker, and looked at. A new method gets this as well.
 
-One web server and one worker serve all runs, which are tiny. Those that make the models which others begin with go first, in the same way.
+One web server and one worker serve all runs, which are tiny. A method's test launches its run, after those that make the models which it begins
+with, unless another method's test has made them already.
 """
 
 import hashlib
@@ -8,7 +9,6 @@ import html
 import io
 import math
 import tarfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -43,14 +43,13 @@ from webapp.runs.templatetags.shown import metric  # noqa: E402
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("db")]
 
 PROJECT = "every-method"
-SECONDS = 540
-"""Until all runs have ended, on a machine that has other things to do."""
+SECONDS = 60
+"""Until the runs of one launch have ended."""
 PATIENCE = 30
 """Seconds for one answer: the runs have the same cores as the web server."""
 ENDED = ("succeeded", "failed", "stopped")
 
 METHODS = list(catalog.methods().values())
-every_method = pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
 
 
 def kind_of(card: MethodCard) -> Kind:
@@ -81,13 +80,11 @@ class Launch:
     def needs(self) -> list["Launch"]:
         return [*self.teachers, *([self.student] if self.student else [])]
 
-    def has(self, *states: str) -> bool:
-        """Whether it was launched, and all of its runs are in one of these states."""
-        return bool(self.runs) and all(run["state"] in states for run in self.runs)
+    def has_ended(self) -> bool:
+        return all(run["state"] in ENDED for run in self.runs)
 
-    @property
-    def is_over(self) -> bool:
-        return self.has(*ENDED) or bool(self.refused) or any(need.is_over and not need.has("succeeded") for need in self.needs)
+    def has_succeeded(self) -> bool:
+        return bool(self.runs) and all(run["state"] == "succeeded" for run in self.runs)
 
 
 class Plan:
@@ -98,10 +95,6 @@ class Plan:
         self.methods = {
             card.id: self._launch(card, catalog.tasks()[card.task], seeds=2 if KINDS[kind_of(card)] == 1 else 1) for card in METHODS
         }
-
-    @property
-    def launches(self) -> list[Launch]:
-        return [*self.models.values(), *self.methods.values()]
 
     def _launch(self, card: MethodCard, task: TaskCard, **more: Any) -> Launch:
         tiny = card.presets["tiny"]
@@ -160,17 +153,23 @@ class Site:
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:500]}"
         return html.unescape(answer.text)
 
-    def run_all(self) -> None:
-        """Launches each as soon as the models that it begins with are there. Returns when all are over, or after a while as it is."""
-        deadline = time.monotonic() + SECONDS
-        while not all(launch.is_over for launch in self.plan.launches) and time.monotonic() < deadline:
-            for launch in self.plan.launches:
-                if not (launch.runs or launch.is_over) and all(need.has("succeeded") for need in launch.needs):
-                    self._post(launch)
-            rows = {row["id"]: row for row in self.rows(f"projects/{PROJECT}/runs/", page_size=200)}
-            for launch in self.plan.launches:
-                launch.runs = [rows[run["id"]] for run in launch.runs]
-            time.sleep(0.5)
+    def runs_of(self, card: MethodCard) -> list[dict[str, Any]]:
+        """The method's runs, all of which have succeeded: made now, unless they were made before."""
+        launch = self.plan.methods[card.id]
+        self._carry_out(launch)
+        return [self.get(f"runs/{run['id']}/") for run in launch.runs]
+
+    def _carry_out(self, launch: Launch) -> None:
+        """Returns when the launch's runs have succeeded. What was tried before, and did not, is not tried again."""
+        for need in launch.needs:
+            self._carry_out(need)
+        if not (launch.runs or launch.refused):
+            self._post(launch)
+            try:
+                wait_for(lambda: self._look_after(launch), seconds=SECONDS, every=0.2, what="its end")
+            except AssertionError as late:
+                raise AssertionError(f"{late}\n{self._story_of(launch)}") from None
+        assert launch.has_succeeded(), self._story_of(launch)
 
     def _post(self, launch: Launch) -> None:
         models = {"teachers": [f"run:{teacher.runs[0]['id']}" for teacher in launch.teachers]}
@@ -182,20 +181,16 @@ class Site:
         else:
             launch.refused = f"{answer.status_code} {answer.text[:1000]}"
 
-    def runs_of(self, card: MethodCard) -> list[dict[str, Any]]:
-        """The method's runs, all of which have succeeded."""
-        launch = self.plan.methods[card.id]
-        for one in (*launch.needs, launch):
-            assert one.has("succeeded"), self.story_of(one)
-        return [self.get(f"runs/{run['id']}/") for run in launch.runs]
+    def _look_after(self, launch: Launch) -> bool:
+        """Whether the launch's runs have ended."""
+        launch.runs = [self.get(f"runs/{run['id']}/") for run in launch.runs]
+        return launch.has_ended()
 
-    def story_of(self, launch: Launch) -> str:
+    def _story_of(self, launch: Launch) -> str:
         """What became of a launch, for whoever has to mend it."""
         what = f"{launch.card.id} on {launch.body['task']}"
         if launch.refused:
             return f"{what} was refused: {launch.refused}"
-        if not launch.runs:
-            return f"{what} was not launched within {SECONDS} s: the models that it begins with were not there."
         parts = []
         for run in launch.runs:
             lines = self.get(f"runs/{run['id']}/logs/", tail="true", limit=30)["results"]
@@ -208,7 +203,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(process_environment: dict[str, str], embedded_servers: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Site]:
-    """All runs have ended. Nothing here is rolled back: other processes read it. It is emptied afterwards."""
+    """A web server, a worker, and a person with a token. Nothing here is rolled back: other processes read it. It is emptied afterwards."""
     port = processes.free_port()
     address = f"http://127.0.0.1:{port}"
     with ExitStack() as open_until_the_end:
@@ -224,7 +219,6 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
         browser = httpx.Client(base_url=address, cookies=cookies, timeout=PATIENCE)
         site = Site(open_until_the_end.enter_context(api), open_until_the_end.enter_context(browser), worker, Plan())
         wait_for(lambda: answers(site, web), seconds=90, what="the web server to answer")
-        site.run_all()
         yield site
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)
@@ -259,61 +253,65 @@ def judged(site: Site, run: dict[str, Any]) -> dict[str, float | None]:
     return metrics
 
 
-@every_method
-def test_it_succeeds_at_the_first_attempt_with_all_its_steps(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
-        assert (run["state"], run["attempt"]) == ("succeeded", 1)
-        assert run["step"] == run["total_steps"] > 0
-        assert [one["exit"] for one in site.rows(f"runs/{run['id']}/attempts/")] == ["succeeded"]
+@pytest.mark.parametrize("card", METHODS, ids=lambda card: card.id)
+def test_a_launched_run_succeeds_and_all_that_it_says_and_leaves_can_be_read(site: Site, card: MethodCard) -> None:
+    runs = site.runs_of(card)
 
-
-@every_method
-def test_its_spec_is_complete_and_can_be_launched_again(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
-        spec = RunSpec.parse(run["spec"])
-
-        assert spec.model_dump(mode="json") == run["spec"]
-        assert (spec.method, spec.task, spec.seed) == (card.id, card.task, run["seed"])
-        assert {name: spec.settings[name] for name in card.presets["tiny"].settings} == dict(card.presets["tiny"].settings)
-
-
-@every_method
-def test_the_headline_of_its_kind_is_there_and_finite(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
+    for run in runs:
         found = judged(site, run)
-
-        told = [name for name in headline_of(card) if name in found]
-        assert told, f"none of {headline_of(card)} among {sorted(found)}"
-        assert kind_of(card) != catalog.tasks()[card.task].kind or told[0] == headline_of(card)[0]
-        for name in told:
-            assert found[name] is not None and math.isfinite(found[name]), f"{name} is {found[name]}"
-            assert run["metrics"][name] == found[name]
-
-
-@every_method
-def test_its_curves_have_points(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
-        series = site.get(f"runs/{run['id']}/metrics/")["series"]
-
-        trained = {name: curve for name, curve in series.items() if not name.startswith(("validation/", "diagnostics/"))}
-        assert any(len(curve["steps"]) > 1 for curve in trained.values()), sorted(series)
-        for name, curve in series.items():
-            assert curve["steps"] == sorted(set(curve["steps"])), name
-            assert len(curve["values"]) == len(curve["steps"]) > 0, name
-            assert 1 <= curve["steps"][0] <= curve["steps"][-1] <= run["total_steps"], name
+        it_succeeded_at_the_first_attempt_with_all_its_steps(site, run)
+        its_spec_is_complete_and_can_be_launched_again(card, run)
+        its_headline_is_there_and_finite(card, run, found)
+        its_curves_have_points(site, run)
+        what_it_leaves_can_be_fetched_whole(site, run)
+        its_page_tells_its_headline(site, card, run, found)
 
 
-@every_method
-def test_what_it_leaves_can_be_fetched_whole(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
-        artifacts = site.rows(f"runs/{run['id']}/artifacts/")
+def it_succeeded_at_the_first_attempt_with_all_its_steps(site: Site, run: dict[str, Any]) -> None:
+    assert (run["state"], run["attempt"]) == ("succeeded", 1)
+    assert run["step"] == run["total_steps"] > 0
+    assert [one["exit"] for one in site.rows(f"runs/{run['id']}/attempts/")] == ["succeeded"]
 
-        assert [one["kind"] for one in artifacts if one["name"] == "student"] == ["model"]
-        for one in artifacts:
-            answer = site.api.get(f"/api/v1/artifacts/{one['id']}/download/")
-            assert answer.status_code == 200, one["name"]
-            content = answer.content if one["kind"] != "model" else weights_in(answer.content)
-            assert (len(content), hashlib.sha256(content).hexdigest()) == (one["bytes"], one["sha256"]), one["name"]
+
+def its_spec_is_complete_and_can_be_launched_again(card: MethodCard, run: dict[str, Any]) -> None:
+    spec = RunSpec.parse(run["spec"])
+
+    assert spec.model_dump(mode="json") == run["spec"]
+    assert (spec.method, spec.task, spec.seed) == (card.id, card.task, run["seed"])
+    assert {name: spec.settings[name] for name in card.presets["tiny"].settings} == dict(card.presets["tiny"].settings)
+
+
+def its_headline_is_there_and_finite(card: MethodCard, run: dict[str, Any], found: dict[str, float | None]) -> None:
+    told = [name for name in headline_of(card) if name in found]
+
+    assert told, f"none of {headline_of(card)} among {sorted(found)}"
+    assert kind_of(card) != catalog.tasks()[card.task].kind or told[0] == headline_of(card)[0]
+    for name in told:
+        value = found[name]
+        assert value is not None and math.isfinite(value), f"{name} is {value}"
+        assert run["metrics"][name] == value
+
+
+def its_curves_have_points(site: Site, run: dict[str, Any]) -> None:
+    series = site.get(f"runs/{run['id']}/metrics/")["series"]
+
+    trained = {name: curve for name, curve in series.items() if not name.startswith(("validation/", "diagnostics/"))}
+    assert any(len(curve["steps"]) > 1 for curve in trained.values()), sorted(series)
+    for name, curve in series.items():
+        assert curve["steps"] == sorted(set(curve["steps"])), name
+        assert len(curve["values"]) == len(curve["steps"]) > 0, name
+        assert 1 <= curve["steps"][0] <= curve["steps"][-1] <= run["total_steps"], name
+
+
+def what_it_leaves_can_be_fetched_whole(site: Site, run: dict[str, Any]) -> None:
+    artifacts = site.rows(f"runs/{run['id']}/artifacts/")
+
+    assert [one["kind"] for one in artifacts if one["name"] == "student"] == ["model"]
+    for one in artifacts:
+        answer = site.api.get(f"/api/v1/artifacts/{one['id']}/download/")
+        assert answer.status_code == 200, one["name"]
+        content = answer.content if one["kind"] != "model" else weights_in(answer.content)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (one["bytes"], one["sha256"]), one["name"]
 
 
 def weights_in(archive: bytes) -> bytes:
@@ -324,19 +322,15 @@ def weights_in(archive: bytes) -> bytes:
         return weights.read()
 
 
-@every_method
-def test_its_page_tells_its_headline(site: Site, card: MethodCard) -> None:
-    for run in site.runs_of(card):
-        found = judged(site, run)
+def its_page_tells_its_headline(site: Site, card: MethodCard, run: dict[str, Any], found: dict[str, float | None]) -> None:
+    page = site.page(f"/runs/{run['id']}/")
 
-        page = site.page(f"/runs/{run['id']}/")
-
-        assert run["name"] in page
-        assert card.title in page
-        for name in headline_of(card):
-            if name in found:
-                assert METRICS[name].title in page, name
-                assert metric(found[name], name) in page, name
+    assert run["name"] in page
+    assert card.title in page
+    for name in headline_of(card):
+        if name in found:
+            assert METRICS[name].title in page, name
+            assert metric(found[name], name) in page, name
 
 
 @pytest.mark.parametrize("kind", KINDS)

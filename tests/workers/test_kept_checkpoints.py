@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from webapp.store import path_in_store
 from workers import kept_checkpoints
-from workers.store import in_store, within
+from workers.store import within
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_link_out_of_the_store_is_refused(settings: Any, tmp_path: Path) -> No
     (settings.STORE / "runs" / "link").symlink_to("/etc")
 
     with pytest.raises(ValueError, match="is not in the store"):
-        in_store("runs/link/passwd")
+        path_in_store("runs/link/passwd")
 
 
 def test_a_link_out_of_the_attempts_folder_is_refused(settings: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.runs import claim, history_of, running_claim
 from webapp.runs import lifecycle, models
 from webapp.runs.history import points
 from webapp.runs.history.envelope import Envelope
-from webapp.runs.lifecycle import Claim, LeaseLost
+from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from workers import wire
 from workers.sink import Sink
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 
 @pytest.fixture
-def held(settings: Any, tmp_path: Path) -> Claim:
+def held(settings: Any, tmp_path: Path) -> ClaimedRun:
     """A run that this worker holds, in a store of its own."""
     settings.STORE = tmp_path
     held = running_claim()
@@ -46,7 +46,7 @@ def evaluation(step: int, accuracy: float, *, split: Any = "validation", subject
     return Evaluation(step, subject, split, final, {"accuracy": accuracy, "auroc": None}, {"reliability": {"n": 3}})
 
 
-def test_points_arrive_with_their_series_newest_value(held: Claim) -> None:
+def test_points_arrive_with_their_series_newest_value(held: ClaimedRun) -> None:
     say(Sink(held), Metrics(1, {"loss": 2.0, "loss/labels": 1.5}), Metrics(2, {"loss": 1.0, "loss/labels": 0.5}))
 
     assert history_of(held.run_id) == {"loss": ([1, 2], [2.0, 1.0]), "loss/labels": ([1, 2], [1.5, 0.5])}
@@ -54,7 +54,7 @@ def test_points_arrive_with_their_series_newest_value(held: Claim) -> None:
     assert (row.points, row.last_step, row.last_value) == (2, 2, 1.0)
 
 
-def test_each_batch_says_which_steps_it_brought(held: Claim) -> None:
+def test_each_batch_says_which_steps_it_brought(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3))
     before = points.newest_batch(held.run_id)
@@ -65,7 +65,7 @@ def test_each_batch_says_which_steps_it_brought(held: Claim) -> None:
     assert (news.number, news.cut_after, dict(news.ranges)) == (before + 1, None, {series(held.run_id).pk: (4, 6)})
 
 
-def test_a_step_that_is_said_again_replaces_the_first_and_counts_once(held: Claim) -> None:
+def test_a_step_that_is_said_again_replaces_the_first_and_counts_once(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3))
 
@@ -76,7 +76,7 @@ def test_a_step_that_is_said_again_replaces_the_first_and_counts_once(held: Clai
     assert (row.points, row.last_value) == (4, 5.0)
 
 
-def test_steps_may_come_in_any_order(held: Claim) -> None:
+def test_steps_may_come_in_any_order(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, Metrics(5, {"loss": 5.0}))
 
@@ -86,7 +86,7 @@ def test_steps_may_come_in_any_order(held: Claim) -> None:
     assert (row.points, row.last_step, row.last_value) == (2, 5, 5.0)
 
 
-def test_nothing_of_a_batch_is_written_without_the_lease(held: Claim) -> None:
+def test_nothing_of_a_batch_is_written_without_the_lease(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3))
     lifecycle.crashed(held.token, "Taken away.")
@@ -101,7 +101,7 @@ def test_nothing_of_a_batch_is_written_without_the_lease(held: Claim) -> None:
     assert (models.LogLine.objects.count(), models.Evaluation.objects.count(), models.Artifact.objects.count()) == (0, 0, 0)
 
 
-def test_a_long_series_gets_an_outline_and_the_end_completes_it(held: Claim) -> None:
+def test_a_long_series_gets_an_outline_and_the_end_completes_it(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 2500))
     say(sink, *losses(2501, 2600))
@@ -116,7 +116,7 @@ def test_a_long_series_gets_an_outline_and_the_end_completes_it(held: Claim) -> 
     assert bytes(whole.overview) == expected.to_bytes()
 
 
-def test_an_outline_and_its_tail_show_the_same_extremes_as_all_points(held: Claim) -> None:
+def test_an_outline_and_its_tail_show_the_same_extremes_as_all_points(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3000))
     say(sink, Metrics(3001, {"loss": -7.0}))
@@ -127,7 +127,7 @@ def test_an_outline_and_its_tail_show_the_same_extremes_as_all_points(held: Clai
     assert len(steps) < 2000
 
 
-def test_a_point_that_comes_late_is_in_the_outline_at_once(held: Claim) -> None:
+def test_a_point_that_comes_late_is_in_the_outline_at_once(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *[event for event in losses(1, 3000) if isinstance(event, Metrics) and event.step != 100])
 
@@ -138,7 +138,7 @@ def test_a_point_that_comes_late_is_in_the_outline_at_once(held: Claim) -> None:
     assert Envelope.from_bytes(overview).low.min() == -7.0
 
 
-def test_an_extreme_that_was_replaced_is_no_longer_in_the_outline(held: Claim) -> None:
+def test_an_extreme_that_was_replaced_is_no_longer_in_the_outline(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3000), Metrics(3001, {"loss": 1e9}))
 
@@ -149,7 +149,7 @@ def test_an_extreme_that_was_replaced_is_no_longer_in_the_outline(held: Claim) -
     assert Envelope.from_bytes(overview).high.max() == 3001.0
 
 
-def test_a_new_attempt_cuts_what_lies_beyond_its_first_step_and_says_so(held: Claim) -> None:
+def test_a_new_attempt_cuts_what_lies_beyond_its_first_step_and_says_so(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3000), evaluation(1000, 0.5), evaluation(2900, 0.9))
     lifecycle.checkpointed(held.token, 2500, f"{held.folder}/kept/step-2500")
@@ -170,7 +170,7 @@ def test_a_new_attempt_cuts_what_lies_beyond_its_first_step_and_says_so(held: Cl
     assert models.LatestMetric.objects.get(run=held.run_id, name="accuracy").value == 0.5
 
 
-def test_the_latest_values_are_the_last_validations_until_the_final_test(held: Claim) -> None:
+def test_the_latest_values_are_the_last_validations_until_the_final_test(held: ClaimedRun) -> None:
     sink = Sink(held)
     seen = []
     for event in (
@@ -189,7 +189,7 @@ def test_the_latest_values_are_the_last_validations_until_the_final_test(held: C
     assert models.LatestMetric.objects.get(run=held.run_id, name="auroc").value is None
 
 
-def test_an_evaluation_that_is_said_again_replaces_the_first(held: Claim) -> None:
+def test_an_evaluation_that_is_said_again_replaces_the_first(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, evaluation(10, 0.5))
 
@@ -198,14 +198,14 @@ def test_an_evaluation_that_is_said_again_replaces_the_first(held: Claim) -> Non
     assert models.Evaluation.objects.get().metrics == {"accuracy": 0.75, "auroc": None}
 
 
-def test_a_number_that_json_cannot_say_becomes_null(held: Claim) -> None:
+def test_a_number_that_json_cannot_say_becomes_null(held: ClaimedRun) -> None:
     say(Sink(held), Evaluation(10, "student", "validation", False, {"nll": float("inf")}, {"bins": [float("nan"), 1.0]}))
 
     row = models.Evaluation.objects.get()
     assert (row.metrics, row.tables) == ({"nll": None}, {"bins": [None, 1.0]})
 
 
-def test_a_checkpoint_is_registered_under_a_name_that_the_child_does_not_delete(held: Claim, tmp_path: Path) -> None:
+def test_a_checkpoint_is_registered_under_a_name_that_the_child_does_not_delete(held: ClaimedRun, tmp_path: Path) -> None:
     folder = tmp_path / held.folder / "checkpoints" / "step-000000010"
     folder.mkdir(parents=True)
     (folder / "state.json").write_text("{}")
@@ -217,7 +217,7 @@ def test_a_checkpoint_is_registered_under_a_name_that_the_child_does_not_delete(
     assert (tmp_path / run.checkpoint_path / "state.json").exists()
 
 
-def test_a_checkpoint_that_is_gone_already_leaves_the_registered_one(held: Claim) -> None:
+def test_a_checkpoint_that_is_gone_already_leaves_the_registered_one(held: ClaimedRun) -> None:
     lifecycle.checkpointed(held.token, 5, f"{held.folder}/kept/step-000000005")
 
     say(Sink(held), Checkpoint(10, "checkpoints/step-000000010"))
@@ -225,21 +225,21 @@ def test_a_checkpoint_that_is_gone_already_leaves_the_registered_one(held: Claim
     assert models.Run.objects.get().checkpoint_step == 5
 
 
-def test_an_artifact_stands_under_its_attempts_folder(held: Claim) -> None:
+def test_an_artifact_stands_under_its_attempts_folder(held: ClaimedRun) -> None:
     say(Sink(held), Artifact("student", "model", "student", 12, "a" * 64, {"parameters": 3}))
 
     row = models.Artifact.objects.get()
     assert (row.path, row.attempt, row.bytes, row.meta) == (f"{held.folder}/student", 1, 12, {"parameters": 3})
 
 
-def test_an_artifact_outside_its_attempts_folder_is_refused(held: Claim) -> None:
+def test_an_artifact_outside_its_attempts_folder_is_refused(held: ClaimedRun) -> None:
     with pytest.raises(ValueError, match="is not within the attempt's folder"):
         say(Sink(held), Artifact("passwords", "other", "../../../etc/passwd", 1, "a" * 64))
 
     assert models.Artifact.objects.count() == 0
 
 
-def test_a_run_says_where_it_is(held: Claim) -> None:
+def test_a_run_says_where_it_is(held: ClaimedRun) -> None:
     say(Sink(held), PhaseStarted("distill", 0, 1, 0, 100), Progress(7, 100, "distill", 1.5, 4.5), Log("info", "A line\x00."))
 
     run = models.Run.objects.get()
@@ -247,7 +247,7 @@ def test_a_run_says_where_it_is(held: Claim) -> None:
     assert models.LogLine.objects.get().text == "A line\N{REPLACEMENT CHARACTER}."
 
 
-def test_a_run_says_in_which_of_its_phases_it_is_and_tells_no_pace_of_another(held: Claim) -> None:
+def test_a_run_says_in_which_of_its_phases_it_is_and_tells_no_pace_of_another(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, PhaseStarted("train", 0, 3, 0, 100), Progress(100, 300, "train", 1.5, 4.5))
     say(sink, PhaseStarted("distill", 1, 3, 100, 100))
@@ -256,7 +256,7 @@ def test_a_run_says_in_which_of_its_phases_it_is_and_tells_no_pace_of_another(he
     assert (run.phase, run.phase_index, run.phase_count, run.steps_per_second) == ("distill", 1, 3, None)
 
 
-def test_the_outcome_is_kept_for_the_shepherd(held: Claim) -> None:
+def test_the_outcome_is_kept_for_the_supervisor(held: ClaimedRun) -> None:
     sink = Sink(held)
 
     say(sink, Outcome("failed", 3, "loss became nan at step 3.", "loss"))
@@ -265,7 +265,7 @@ def test_the_outcome_is_kept_for_the_shepherd(held: Claim) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_whose_connection_broke_is_written_once(held: Claim) -> None:
+def test_a_batch_whose_connection_broke_is_written_once(held: ClaimedRun) -> None:
     sink = Sink(held)
     say(sink, *losses(1, 3))
     sink.add(wire.decode(wire.encode([*losses(4, 6), Log("info", "once")])))

@@ -95,7 +95,7 @@ class Tokens(ListAPIView[ApiToken]):
 
     @extend_schema(tags=ACCOUNT, operation_id="tokens_make", request=NewTokenSerializer, responses=writing(MadeTokenSerializer, code=201))
     def post(self, request: Request) -> Response:
-        """Makes a token and answers with its text, once. Needs a session, or a token with the scope admin."""
+        """Makes a token and returns its text, once. Needs a session, or a token with the scope admin."""
         asked = NewTokenSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         user, wanted = person(request), asked.validated_data

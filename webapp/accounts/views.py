@@ -15,7 +15,7 @@ from webapp.accounts.forms import TokenForm
 from webapp.accounts.members import MemberRefused
 from webapp.accounts.models import Role, Scope
 from webapp.accounts.permissions import project_for, projects_of
-from webapp.requests import SignedIn
+from webapp.accounts.requests import SignedIn
 
 sign_in = LoginView.as_view(template_name="accounts/sign_in.html", redirect_authenticated_user=True)
 sign_out = LogoutView.as_view()
@@ -79,7 +79,7 @@ def member_remove(request: SignedIn, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @login_required
 def tokens(request: SignedIn, slug: str) -> HttpResponse:
-    """The person's tokens for a project. A new one is shown in the answer to the form that made it, and never again."""
+    """The person's tokens for a project. A new one is shown in the response to the form that made it, and never again."""
     project = project_for(request.user, slug)
     form = TokenForm(request.POST or None)
     made = ""

@@ -10,8 +10,7 @@ from rest_framework.views import exception_handler
 
 from engine.errors import Problem, SpecError
 from webapp.api.body import too_large
-from webapp.launching.launch import KeyReused
-from webapp.runs.lifecycle import NotAllowed
+from webapp.conflict import Conflict
 
 SENTENCES = {
     exceptions.NotAuthenticated: "Sign in, or send a token: Authorization: Bearer shp_….",
@@ -35,8 +34,8 @@ class DetailSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-def answer(error: Exception, context: dict[str, Any]) -> Response | None:
-    """The API's answer to an exception; None for a bug, which Django logs and answers with 500."""
+def response_to(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The API's response to an exception; None for a bug, which Django logs and to which it responds with 500."""
     match error:
         case SpecError():
             return _refused(error.problems)
@@ -44,7 +43,7 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
             return _refused(_flattened(error.detail, ""))
         case exceptions.ParseError():
             return _refused([Problem("", str(error.detail))])
-        case KeyReused() | NotAllowed():
+        case Conflict():
             return Response({"detail": str(error)}, status=status.HTTP_409_CONFLICT)
         case RequestDataTooBig():
             return Response({"detail": too_large()}, status=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE)

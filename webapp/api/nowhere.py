@@ -1,4 +1,4 @@
-"""Addresses under /api/v1/ that lead nowhere, answered as JSON like all others."""
+"""Addresses under /api/v1/ that lead nowhere: the response is JSON, as everywhere there."""
 
 from typing import Any
 

@@ -6,8 +6,6 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from engine.errors import SpecError
-
 
 class Pages(PageNumberPagination):
     page_size = 50
@@ -24,14 +22,3 @@ def envelope(request: Request, results: list[Any], *, total: int, page: int, siz
         "previous": None if page == 1 else remove_query_param(url, "page") if page == 2 else replace_query_param(url, "page", page - 1),
         "results": results,
     }
-
-
-def whole_number(request: Request, name: str, default: int | None = None, *, least: int = 0, most: int = 2**63 - 1) -> int | None:
-    """A whole number among the query's parameters. Raises SpecError when it is none, or out of range."""
-    text = request.query_params.get(name, "").strip()
-    if not text:
-        return default
-    number = int(text) if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) <= 20 else None
-    if number is None or not least <= number <= most:
-        raise SpecError.at(name, f"must be a whole number from {least} to {most}; got {text!r:.80}.")
-    return number

@@ -1,11 +1,12 @@
 """JSON as the standard has it."""
 
 import json
-import math
 from typing import Any
 
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
+
+from webapp.finite import finite
 
 
 class StrictJson(JSONRenderer):
@@ -16,18 +17,6 @@ class StrictJson(JSONRenderer):
             return b""
         try:
             text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        except ValueError:  # found where it is: rare, so that most answers are not walked
+        except ValueError:  # found where it is: rare, so that most responses are not walked
             text = json.dumps(finite(data), cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
-
-
-def finite(value: Any) -> Any:
-    """The value with None in place of every number in it that is not finite."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: finite(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [finite(inner) for inner in value]
-    return value

@@ -1,4 +1,4 @@
-"""The answers that endpoints share, for their descriptions in the schema."""
+"""The responses that endpoints share, for their descriptions in the schema."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ NOT_JSON = OpenApiResponse(DetailSerializer, "The body is not JSON.")
 TOO_OFTEN = OpenApiResponse(DetailSerializer, "Too many of these in a short time; the header Retry-After says when again.")
 
 
-def reading(answer: Any) -> dict[Any, Any]:
-    """What a GET can answer."""
-    return {200: answer, 400: REFUSED, 401: NOBODY, 403: FORBIDDEN, 404: MISSING}
+def reading(success: Any) -> dict[Any, Any]:
+    """The responses of a GET."""
+    return {200: success, 400: REFUSED, 401: NOBODY, 403: FORBIDDEN, 404: MISSING}
 
 
-def writing(answer: Any, *, code: int = 200) -> dict[Any, Any]:
-    """What a request that changes something can answer."""
+def writing(success: Any, *, code: int = 200) -> dict[Any, Any]:
+    """The responses of a request that changes something."""
     return {
-        code: answer,
+        code: success,
         400: REFUSED,
         401: NOBODY,
         403: FORBIDDEN,

@@ -1,7 +1,7 @@
 """What an artifact's page shows of it: tensors with their numbers in brief, JSON as a tree, tables, text, pictures.
 
 A file is shown by what its name's ending says that it is. Of each kind a request reads only so much, and a file that does not hold what
-it should is told of in a sentence: an artifact is a file, it may hold anything.
+it should is reported in a sentence: an artifact is a file, it may hold anything.
 """
 
 import base64
@@ -16,12 +16,14 @@ from typing import Any, Self
 from django.http import Http404, QueryDict
 
 from engine import charts
-from webapp.artifacts import downloads, store, tensors, trees
-from webapp.artifacts.store import Unreadable
-from webapp.artifacts.tensors import Brief, Entry
-from webapp.artifacts.trees import Records, Tree
+from webapp import store
+from webapp.api.parameters import whole_number_in
+from webapp.artifacts import tensors, trees
+from webapp.artifacts.downloads import files_of
+from webapp.artifacts.tensors import Brief, TensorEntry, Unreadable
+from webapp.artifacts.trees import RecordTable, Tree
+from webapp.figures.shown_views import View, views_of
 from webapp.runs.models import Artifact
-from webapp.runs.page.charts import View, views_of
 
 MOST_TENSORS = 400
 MOST_JSON = 16 * 2**20
@@ -29,6 +31,8 @@ MOST_TEXT = 128 * 2**10
 MOST_LINES = 200
 MOST_PICTURE = 4 * 2**20
 MOST_FILES = 200
+LONGEST_SEARCH = 200
+LAST_ENTRY = 10**9
 MOST_PLOTTED = 2000
 """Numbers of a vector that is drawn."""
 
@@ -49,13 +53,8 @@ class Asked:
 
     @classmethod
     def read(cls, query: QueryDict) -> Self:
-        start = query.get("start", "")
-        return cls(
-            query.get("file", ""),
-            query.get("tensor", ""),
-            query.get("q", "")[:200],
-            int(start) if start.isascii() and start.isdecimal() and len(start) < 10 else 0,
-        )
+        start = whole_number_in(query.get("start", ""), most=LAST_ENTRY) or 0
+        return cls(query.get("file", ""), query.get("tensor", ""), query.get("q", "")[:LONGEST_SEARCH], start)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class File:
 class TensorRow:
     """One line of the table of tensors. `spark` is its histogram as the path of a drawing 64 wide and 16 high."""
 
-    entry: Entry
+    entry: TensorEntry
     brief: Brief | None
     spark: str
     chosen: bool
@@ -89,7 +88,7 @@ class Look:
     tensor_count: int = 0
     closer: tuple[View, ...] = ()
     tree: Tree | None = None
-    records: Records | None = None
+    records: RecordTable | None = None
     columns: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
     text: str = ""
@@ -108,12 +107,12 @@ class Look:
 def look_at(artifact: Artifact, asked: Asked, *, number: int) -> Look:
     """`number` is the run's, for its color. Raises Http404 for a file that the artifact's folder does not have."""
     try:
-        path = store.resolve(artifact.path)
+        path = store.existing(artifact.path)
     except Http404:
         return Look("The file is not in the store any more, so there is nothing to look at.", asked)
     files: tuple[File, ...] = ()
     if path.is_dir():
-        members = {file.relative_to(path).as_posix(): file for file in downloads.files_of(path)}
+        members = {file.relative_to(path).as_posix(): file for file in files_of(path)}
         if asked.file and asked.file not in members:
             raise Http404("The artifact has no such file.")
         asked = replace(asked, file=asked.file or next((name for name in USUAL if name in members), min(members, default="")))
@@ -151,11 +150,11 @@ def _tensors(path: Path, asked: Asked, number: int) -> Look:
     listed = head.tensors[:MOST_TENSORS]
     chosen = next((one for one in head.tensors if one.name == asked.tensor), listed[0] if listed else None)
     try:
-        told = tensors.briefs(path, listed)
-        closer = _closer(path, chosen, told[listed.index(chosen)] if chosen in listed else None, number) if chosen is not None else ()
+        briefs = tensors.briefs(path, listed)
+        closer = _closer(path, chosen, briefs[listed.index(chosen)] if chosen in listed else None, number) if chosen is not None else ()
     except ValueError:
         raise Unreadable("The file changed or was cut off while it was read.") from None
-    rows = [TensorRow(entry, brief, _spark(brief), entry is chosen) for entry, brief in zip(listed, told, strict=True)]
+    rows = [TensorRow(entry, brief, _spark(brief), entry is chosen) for entry, brief in zip(listed, briefs, strict=True)]
     facts = dict(head.facts)
     drawn = facts.pop("views", None)
     facts.pop("shapes", None)  # the table says them
@@ -171,7 +170,7 @@ def _tensors(path: Path, asked: Asked, number: int) -> Look:
     )
 
 
-def _closer(path: Path, entry: Entry, brief: Brief | None, number: int) -> tuple[View, ...]:
+def _closer(path: Path, entry: TensorEntry, brief: Brief | None, number: int) -> tuple[View, ...]:
     """The figures of one tensor: how its numbers are spread, and how they lie where it is a matrix or a short vector."""
     drawn: dict[str, Any] = {}
     if brief is not None:
@@ -230,7 +229,7 @@ def _json(path: Path, asked: Asked, number: int) -> Look:
         raise Unreadable("The file is not JSON, though its name says so; it can be downloaded as it is.") from None
     drawn = views_of({"view": content}, number=number)
     return Look(
-        views=tuple(drawn), tree=listed if isinstance(listed, Tree) else None, records=listed if isinstance(listed, Records) else None
+        views=tuple(drawn), tree=listed if isinstance(listed, Tree) else None, records=listed if isinstance(listed, RecordTable) else None
     )
 
 

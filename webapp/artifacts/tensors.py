@@ -1,6 +1,6 @@
 """Tensors of a safetensors file for people: what there is, and each one's numbers in brief. By numpy, without torch.
 
-The file's head is JSON: name, dtype, shape and place of each tensor, so what there is costs nothing to tell. Of the numbers themselves a
+The file's head is JSON: name, dtype, shape and place of each tensor, so listing them costs nothing. Of the numbers themselves a
 request reads at most `MOST_BYTES`, twice: a tensor with more than its share of that is read in pieces that are spread evenly over it.
 """
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webapp.artifacts.store import Unreadable, parsed
+from webapp.store import parsed
 
 MOST_BYTES = 32 * 2**20
 """Of one pass over the numbers; a request makes two."""
@@ -32,8 +32,12 @@ _READ = {
 """How numpy reads each dtype of the format; others are listed without numbers."""
 
 
+class Unreadable(Exception):
+    """A file does not hold what it should: a sentence for the page in its place."""
+
+
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """One tensor: its numbers are the bytes from `start` up to `stop` of the file."""
 
     name: str
@@ -53,10 +57,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """The tensors in the order of the file, and the facts that were written beside them."""
 
-    tensors: tuple[Entry, ...]
+    tensors: tuple[TensorEntry, ...]
     facts: Mapping[str, Any]
 
 
@@ -75,7 +79,7 @@ class Brief:
     counts: tuple[int, ...]
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> FileHead:
     """Raises Unreadable for a file that is no whole safetensors file."""
     size = path.stat().st_size
     try:
@@ -90,11 +94,11 @@ def read_head(path: Path) -> Head:
         raise Unreadable("The head of the file is damaged, or it is no safetensors file.") from None
     if any(entry.stop > size for entry in tensors):
         raise Unreadable("The file is truncated: its head names more bytes than it has.")
-    return Head(tuple(sorted(tensors, key=lambda entry: entry.start)), _facts(facts))
+    return FileHead(tuple(sorted(tensors, key=lambda entry: entry.start)), _facts(facts))
 
 
-def briefs(path: Path, tensors: Sequence[Entry], *, most_bytes: int = MOST_BYTES) -> list[Brief | None]:
-    """One for each tensor, None where there is nothing to tell: no numbers, none that are finite, or a dtype that numpy can't read.
+def briefs(path: Path, tensors: Sequence[TensorEntry], *, most_bytes: int = MOST_BYTES) -> list[Brief | None]:
+    """One for each tensor, None where there is nothing to report: no numbers, none that are finite, or a dtype that numpy can't read.
 
     Reads at most `most_bytes` in each of two passes, which small tensors leave to the larger ones.
     """
@@ -108,7 +112,7 @@ def briefs(path: Path, tensors: Sequence[Entry], *, most_bytes: int = MOST_BYTES
     return [found[entry.name] for entry in tensors]
 
 
-def matrix(path: Path, entry: Entry, *, most_bytes: int = MOST_BYTES) -> NDArray[np.float64] | None:
+def matrix(path: Path, entry: TensorEntry, *, most_bytes: int = MOST_BYTES) -> NDArray[np.float64] | None:
     """A tensor of two or more dimensions as a heat map: (rows, columns), each at most MOST_CELLS, by the means of blocks; of more
     dimensions the first matrix. None for a vector, for one that is narrower than two, or too large to read."""
     if len(entry.shape) < 2 or min(entry.shape[-2:]) < 2 or not prod(entry.shape) or entry.dtype not in _READ:
@@ -122,7 +126,7 @@ def matrix(path: Path, entry: Entry, *, most_bytes: int = MOST_BYTES) -> NDArray
     return _blocks(_blocks(values, 0), 1)
 
 
-def vector(path: Path, entry: Entry) -> NDArray[np.float64] | None:
+def vector(path: Path, entry: TensorEntry) -> NDArray[np.float64] | None:
     """All numbers of a tensor, which the caller knows to be few; None for a dtype that can't be read."""
     if entry.dtype not in _READ:
         return None
@@ -130,7 +134,7 @@ def vector(path: Path, entry: Entry) -> NDArray[np.float64] | None:
         return _numbers(_read(file, entry.start, entry.bytes), entry.dtype)
 
 
-def _entry(name: str, about: Mapping[str, Any], offset: int) -> Entry:
+def _entry(name: str, about: Mapping[str, Any], offset: int) -> TensorEntry:
     start, stop = map(int, about["data_offsets"])
     shape = tuple(int(length) for length in about["shape"])
     if not 0 <= start <= stop or any(length < 0 for length in shape):
@@ -138,7 +142,7 @@ def _entry(name: str, about: Mapping[str, Any], offset: int) -> Entry:
     dtype = str(about["dtype"])
     if dtype in _READ and prod(shape) * np.dtype(_READ[dtype]).itemsize != stop - start:
         raise ValueError(name)
-    return Entry(str(name), dtype, shape, offset + start, offset + stop)
+    return TensorEntry(str(name), dtype, shape, offset + start, offset + stop)
 
 
 def _facts(metadata: Any) -> dict[str, Any]:
@@ -146,14 +150,14 @@ def _facts(metadata: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for key, text in metadata.items() if isinstance(metadata, Mapping) else ():
         try:
-            told = parsed(text.encode())
+            said = parsed(text.encode())
         except (ValueError, AttributeError, RecursionError):
-            told = text
-        facts |= told if key == "meta" and isinstance(told, dict) else {str(key): told}
+            said = text
+        facts |= said if key == "meta" and isinstance(said, dict) else {str(key): said}
     return facts
 
 
-def _chunks(file: IO[bytes], entry: Entry, room: int) -> Iterator[NDArray[np.float64]]:
+def _chunks(file: IO[bytes], entry: TensorEntry, room: int) -> Iterator[NDArray[np.float64]]:
     """The tensor's numbers, at most CHUNK bytes of the file at a time; in all at most `room`, then from pieces all over the tensor."""
     width = np.dtype(_READ[entry.dtype]).itemsize
     if entry.bytes <= room:
@@ -179,7 +183,7 @@ def _numbers(data: bytes, dtype: str) -> NDArray[np.float64]:
     return raw.astype(np.float64)
 
 
-def _brief(file: IO[bytes], entry: Entry, room: int) -> Brief | None:
+def _brief(file: IO[bytes], entry: TensorEntry, room: int) -> Brief | None:
     """In two passes, since bins need the range. `room`: the most bytes of one pass."""
     if entry.dtype not in _READ:
         return None

@@ -55,7 +55,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Records:
+class RecordTable:
     """A list of plain records as a table: cells are text."""
 
     columns: tuple[str, ...]
@@ -71,7 +71,7 @@ class Tree:
     slice: Slice
 
 
-def shown(value: Any, *, sought: str = "", start: int = 0) -> Tree | Records:
+def shown(value: Any, *, sought: str = "", start: int = 0) -> Tree | RecordTable:
     """A page of a JSON value: only entries whose names or values hold the words, from the `start`-th on."""
     columns = _columns(value)
     words = sought.casefold().strip()
@@ -92,11 +92,11 @@ def _columns(value: Any) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _records(value: Sequence[Mapping[str, Any]], columns: tuple[str, ...], words: str, start: int) -> Records:
+def _records(value: Sequence[Mapping[str, Any]], columns: tuple[str, ...], words: str, start: int) -> RecordTable:
     found = [one for one in value if not words or any(words in _leaf(inner).casefold() for inner in one.values())]
     part = _slice(start, len(found))
     rows = tuple(tuple(_leaf(one[name]) if name in one else "" for name in columns) for one in found[part.start : part.stop])
-    return Records(columns, rows, part)
+    return RecordTable(columns, rows, part)
 
 
 def _tree(value: Any, words: str, start: int) -> Tree:

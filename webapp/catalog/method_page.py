@@ -12,6 +12,7 @@ import nh3
 
 from engine.spec import catalog
 from engine.spec.cards import TrainingSettings
+from engine.spec.setting_words import helpful_limits, type_words
 from webapp.catalog.models import Method
 
 # Code comes first, so that a dollar sign in it is no formula.
@@ -70,7 +71,8 @@ def presets_of(method: Method) -> list[tuple[str, str]]:
 
 def _row(name: str, schema: Mapping[str, Any]) -> SettingRow:
     default = schema.get("default")
-    return SettingRow(name, _kind(schema), "–" if default is None else _plain(default), schema.get("description", ""))
+    kind = " ".join([type_words(schema, truth="yes or no"), *(limit.in_signs for limit in helpful_limits(schema))])
+    return SettingRow(name, kind, "–" if default is None else _plain(default), schema.get("description", ""))
 
 
 def _mathml(latex: str, *, block: bool) -> str:
@@ -79,20 +81,6 @@ def _mathml(latex: str, *, block: bool) -> str:
         return latex2mathml.converter.convert(latex.strip(), display="block" if block else "inline")
     except Exception:  # The library raises many kinds for what it can't parse, down to IndexError.
         return f"<code>{nh3.clean_text(latex)}</code>"
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    options = schema.get("anyOf")
-    if options:
-        return " or ".join(_kind(one) for one in options if one.get("type") != "null") + ", or empty"
-    if "enum" in schema:
-        return ", ".join(map(str, schema["enum"]))
-    names = {"integer": "whole number", "number": "number", "boolean": "yes or no", "string": "text", "array": "list"}
-    limits = [f"{sign} {_plain(schema[key])}" for key, sign in LIMITS if key in schema and abs(schema[key]) < 1e5]
-    return " ".join([names.get(schema.get("type", ""), schema.get("type", "any")), *limits])
-
-
-LIMITS = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The engine's cards, copied into the database: what a run may point at, and what the API and the pages tell about it. No torch."""
+"""The engine's cards, copied into the database: what a run may point at, and what the API and the pages show of it. No torch."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Pages of methods and models."""
+"""Pages of methods."""
 
 from django.urls import path
 
@@ -7,5 +7,4 @@ from webapp.catalog import views
 urlpatterns = [
     path("p/<slug:slug>/methods/", views.methods, name="methods"),
     path("p/<slug:slug>/methods/<slug:method_id>/", views.method_detail, name="method-detail"),
-    path("p/<slug:slug>/models/", views.models, name="models"),
 ]

@@ -11,11 +11,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from engine.errors import SpecError
-from webapp.api.pagination import whole_number
-from webapp.api.parameters import flag
+from webapp.api.parameters import flag, whole_number
 from webapp.api.responses import reading
-from webapp.comparing.comparison import Column, Comparison, MetricRow, comparison
-from webapp.runs import queries
+from webapp.comparing.comparison import LEAST_COMPARED, MOST_COMPARED, Comparison, MetricRow, SeedGroup, comparable, comparison
 from webapp.runs.api.record import curve_json, names_among
 from webapp.runs.api.serializers import CurveSerializer, NumberOrNull
 from webapp.runs.history import curves
@@ -24,7 +22,7 @@ COMPARE = ["compare"]
 RUNS = OpenApiParameter(
     "runs",
     required=True,
-    description=f"{queries.LEAST_COMPARED} to {queries.MOST_COMPARED} ids of runs of one project, with commas between them.",
+    description=f"{LEAST_COMPARED} to {MOST_COMPARED} ids of runs of one project, with commas between them.",
 )
 DEFAULT_POINTS = 300
 MAX_POINTS = 2000
@@ -123,8 +121,8 @@ class Overlay(APIView):
     )
     def get(self, request: Request) -> Response:
         """The curves of the runs, thinned out for drawing over each other."""
-        run_ids = queries.comparable(request.user, _ids(request.query_params.get("runs", ""), "runs"))
-        points = whole_number(request, "points", DEFAULT_POINTS, least=curves.LEAST_POINTS, most=MAX_POINTS)
+        run_ids = comparable(request.user, _ids(request.query_params.get("runs", ""), "runs"))
+        points = whole_number(request.query_params, "points", DEFAULT_POINTS, least=curves.LEAST_POINTS, most=MAX_POINTS)
         assert points is not None
         found = curves.overlay(run_ids, series=names_among(request, "series"), points=points)
         return Response(
@@ -149,7 +147,7 @@ def _json(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _column_json(column: Column) -> dict[str, Any]:
+def _column_json(column: SeedGroup) -> dict[str, Any]:
     return {
         "label": column.label,
         "runs": column.run_ids,

@@ -6,28 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, Q, When
 from django.db.models.fields.json import KeyTransform
+from django.http import Http404
 
 from engine.errors import SpecError
 from engine.metrics.cards import METRICS
-from engine.metrics.gap import gap_closed
+from engine.metrics.gap import NO_TEACHER, gap_closed
 from engine.spec.cards import MetricCard
+from engine.spec.reference import reference_text
 from webapp.accounts.models import Project
 from webapp.accounts.permissions import Person
 from webapp.comparing import warnings
+from webapp.comparing.differences import changes_between, flat
+from webapp.runs.access import runs_seen_by
 from webapp.runs.models import Evaluation, Run
 from webapp.runs.page.scores import INTERVAL_ENDS, Interval, interval_of, overlapping
-from webapp.runs.queries import comparable
-from webapp.runs.spec_table import changes_between, flat
 
-BASELINE_METHOD = "supervised"
+LEAST_COMPARED, MOST_COMPARED = 2, 20
 TABLES = ("reliability", "reliability_scaled", "cost")
 """Those of an evaluation's tables that are read: the others are large."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgingEvaluation:
     """The evaluation that a run is judged by: the final test, else the newest validation. `tables` are those of reliability and cost."""
 
     step: int
@@ -38,20 +39,20 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run of the comparison with what is known of it."""
 
     run: Run
-    student: Judged | None
-    teacher: Judged | None
+    student: JudgingEvaluation | None
+    teacher: JudgingEvaluation | None
 
 
 @dataclass(frozen=True)
-class Column:
+class SeedGroup:
     """Runs that differ in nothing but their seeds, or a single run. `reliability` are the tables of its runs that have one."""
 
     label: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedRun, ...]
     is_baseline: bool
     reliability: tuple[Mapping[str, Any], ...]
 
@@ -109,7 +110,7 @@ class Comparison:
     """`config` holds only what differs; `warnings` say in sentences why numbers may not be comparable."""
 
     project: Project
-    columns: tuple[Column, ...]
+    columns: tuple[SeedGroup, ...]
     rows: tuple[MetricRow, ...]
     config: tuple[ConfigRow, ...]
     warnings: tuple[str, ...]
@@ -142,52 +143,50 @@ def comparison(user: Person, run_ids: Sequence[UUID], baseline_id: UUID | None =
     )
 
 
-def _entries(run_ids: Sequence[UUID]) -> list[Entry]:
+def comparable(user: Person, run_ids: Sequence[UUID]) -> list[UUID]:
+    """The ids, each once and in their order, if they are 2 to 20 runs that the person may see. Raises SpecError, Http404."""
+    run_ids = list(dict.fromkeys(run_ids))
+    if not LEAST_COMPARED <= len(run_ids) <= MOST_COMPARED:
+        raise SpecError.at("runs", f"must name {LEAST_COMPARED} to {MOST_COMPARED} different runs; got {len(run_ids)}.")
+    seen = dict(runs_seen_by(user).filter(pk__in=run_ids).values_list("pk", "project"))
+    if missing := [run_id for run_id in run_ids if run_id not in seen]:
+        raise Http404(f"There is no run {missing[0]}, or it is not in a project of yours.")
+    if len(set(seen.values())) > 1:
+        raise SpecError.at("runs", "must be of one project.")
+    return run_ids
+
+
+def _entries(run_ids: Sequence[UUID]) -> list[ComparedRun]:
     runs = Run.objects.select_related("project", "method").in_bulk(run_ids)
     students, teachers = _judged(run_ids, "student"), _judged(run_ids, "teacher")
-    return [Entry(runs[run_id], students.get(run_id), teachers.get(run_id)) for run_id in run_ids]
+    return [ComparedRun(runs[run_id], students.get(run_id), teachers.get(run_id)) for run_id in run_ids]
 
 
-def _judged(run_ids: Sequence[UUID], subject: str) -> dict[UUID, Judged]:
+def _judged(run_ids: Sequence[UUID], subject: str) -> dict[UUID, JudgingEvaluation]:
     """Each run's judging evaluation. Of its tables only those of reliability and cost are read: the others are large."""
-    rows = (
-        Evaluation.objects.filter(Q(split="validation") | Q(final=True), run__in=run_ids, subject=subject)
-        .annotate(is_final_test=Case(When(final=True, split="test", then=1), default=0))
-        .order_by("run", "-is_final_test", "-step", "-final")
-        .distinct("run")
-        .values(
-            "run",
-            "step",
-            "split",
-            "final",
-            "metrics",
-            plain=KeyTransform("reliability", "tables"),
-            scaled=KeyTransform("reliability_scaled", "tables"),
-            cost=KeyTransform("cost", "tables"),
-        )
-    )
+    judging = Evaluation.objects.filter(run__in=run_ids, subject=subject).judging_each_run()
+    rows = judging.values_list("run", "step", "split", "final", "metrics", *(KeyTransform(name, "tables") for name in TABLES))
     return {
-        row["run"]: Judged(
-            row["step"],
-            row["split"],
-            row["final"],
-            row["metrics"],
-            {name: table for name, table in zip(TABLES, (row["plain"], row["scaled"], row["cost"]), strict=True) if table is not None},
+        run_id: JudgingEvaluation(
+            step, split, final, metrics, {name: table for name, table in zip(TABLES, tables, strict=True) if table is not None}
         )
-        for row in rows
+        for run_id, step, split, final, metrics, *tables in rows
     }
 
 
-def _groups(entries: Sequence[Entry], *, grouped: bool) -> list[list[Entry]]:
-    groups: dict[object, list[Entry]] = {}
+def _groups(entries: Sequence[ComparedRun], *, grouped: bool) -> list[list[ComparedRun]]:
+    groups: dict[object, list[ComparedRun]] = {}
     for entry in entries:
         groups.setdefault(entry.run.config_hash if grouped else entry.run.pk, []).append(entry)
     return list(groups.values())
 
 
-def _labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
+def _labels(groups: Sequence[Sequence[ComparedRun]]) -> list[str]:
     """A name for each column that no other has: the run's, or what the group's runs share, and where that is not enough, what sets it apart."""
-    plain = [group[0].run.name if len(group) == 1 else f"{group[0].run.method.title} {_student(group[0].run)}" for group in groups]
+    plain = [
+        group[0].run.name if len(group) == 1 else f"{group[0].run.method.title} {reference_text(group[0].run.spec['student'])}"
+        for group in groups
+    ]
     labels = []
     for index, label in enumerate(plain):
         twins = [other for other, name in enumerate(plain) if name == label]
@@ -200,19 +199,19 @@ def _labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     return labels
 
 
-def _column(group: Sequence[Entry], label: str, baseline_id: UUID | None) -> Column:
+def _column(group: Sequence[ComparedRun], label: str, baseline_id: UUID | None) -> SeedGroup:
     tables = tuple(entry.student.tables["reliability"] for entry in group if entry.student and "reliability" in entry.student.tables)
-    return Column(label, tuple(group), any(entry.run.pk == baseline_id for entry in group), tables)
+    return SeedGroup(label, tuple(group), any(entry.run.pk == baseline_id for entry in group), tables)
 
 
-def _metric_rows(columns: Sequence[Column]) -> tuple[MetricRow, ...]:
+def _metric_rows(columns: Sequence[SeedGroup]) -> tuple[MetricRow, ...]:
     """Rows in the order of METRICS, for every metric that any run has, without the ends of intervals, which stand in their metric's cells.
 
     Gap closed is computed here, and is not of one run alone.
     """
     reference = _reference_accuracy(columns)
 
-    def value_of(name: str) -> Callable[[Entry], float | None]:
+    def value_of(name: str) -> Callable[[ComparedRun], float | None]:
         if name == "gap_closed":
             return lambda entry: _gap_closed(entry, reference)
         return lambda entry: entry.student.metrics.get(name) if entry.student else None
@@ -227,7 +226,7 @@ def _metric_rows(columns: Sequence[Column]) -> tuple[MetricRow, ...]:
     return tuple(rows)
 
 
-def _cells(card: MetricCard, values: Sequence[Sequence[float]], columns: Sequence[Column]) -> tuple[Cell, ...]:
+def _cells(card: MetricCard, values: Sequence[Sequence[float]], columns: Sequence[SeedGroup]) -> tuple[Cell, ...]:
     means = [statistics.fmean(each) if each else None for each in values]
     pinned = next((mean for mean, column in zip(means, columns, strict=True) if column.is_baseline), None)
     known = [mean for mean in means if mean is not None]
@@ -246,23 +245,23 @@ def _cells(card: MetricCard, values: Sequence[Sequence[float]], columns: Sequenc
     return tuple(cells)
 
 
-def _interval(column: Column, name: str) -> Interval | None:
+def _interval(column: SeedGroup, name: str) -> Interval | None:
     """Of a single run: seeds of a group say themselves how far a value scatters."""
     student = column.entries[0].student
     return interval_of(student.metrics, name) if column.n == 1 and student is not None else None
 
 
-def _reference_accuracy(columns: Sequence[Column]) -> dict[tuple[Any, ...], list[float]]:
+def _reference_accuracy(columns: Sequence[SeedGroup]) -> dict[tuple[Any, ...], list[float]]:
     """Accuracies of the compared supervised runs, by what a student must share with them to be measured against them."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for entry in (entry for column in columns for entry in column.entries):
         accuracy = entry.student.metrics.get("accuracy") if entry.student else None
-        if entry.run.method_id == BASELINE_METHOD and accuracy is not None:
+        if entry.run.method_id == NO_TEACHER and accuracy is not None:
             found.setdefault(_surroundings(entry), []).append(accuracy)
     return found
 
 
-def _gap_closed(entry: Entry, reference: Mapping[tuple[Any, ...], Sequence[float]]) -> float | None:
+def _gap_closed(entry: ComparedRun, reference: Mapping[tuple[Any, ...], Sequence[float]]) -> float | None:
     """Against the mean of the compared supervised runs with the same task, student, budget and split."""
     baselines = reference.get(_surroundings(entry), [])
     student = entry.student.metrics.get("accuracy") if entry.student else None
@@ -273,18 +272,13 @@ def _gap_closed(entry: Entry, reference: Mapping[tuple[Any, ...], Sequence[float
     return gap_closed(student=student, teacher=teacher, baseline=statistics.fmean(baselines))
 
 
-def _surroundings(entry: Entry) -> tuple[Any, ...]:
+def _surroundings(entry: ComparedRun) -> tuple[Any, ...]:
     spec = entry.run.spec
     split = entry.student.split if entry.student else ""
-    return (spec["task"], str(sorted(flat(spec["task_options"]).items())), _student(entry.run), str(spec["budget"]), split)
+    return (spec["task"], str(sorted(flat(spec["task_options"]).items())), reference_text(spec["student"]), str(spec["budget"]), split)
 
 
-def _spec(group: Sequence[Entry]) -> Mapping[str, Any]:
+def _spec(group: Sequence[ComparedRun]) -> Mapping[str, Any]:
     """The spec that a column's runs share: without the seed where there are several."""
     spec: dict[str, Any] = group[0].run.spec
     return spec if len(group) == 1 else {key: value for key, value in spec.items() if key != "seed"}
-
-
-def _student(run: Run) -> str:
-    student = run.spec["student"]
-    return str(student["name"]) if student["source"] == "builtin" else f"{student['source']}:{student['name']}"

@@ -6,16 +6,17 @@ from typing import Any
 from uuid import UUID
 
 from engine.metrics.cards import METRICS
-from webapp.comparing.comparison import Column, Comparison, ConfigRow, MetricRow
+from engine.spec.reference import run_named_by
+from webapp.comparing.comparison import Comparison, ConfigRow, MetricRow, SeedGroup
 from webapp.figures.curves import Line, drawable, opened, panels_of, training_curves
 from webapp.figures.figure import Figure
 from webapp.figures.palette import slot_of, styles_of
 from webapp.figures.pareto import Candidate, pareto
 from webapp.figures.reliability import Bin, Reliability, reliability_diagram
 from webapp.runs.history import curves
+from webapp.runs.history.headline import headline_of
 from webapp.runs.models import Run
 from webapp.runs.page.scores import bins_of
-from webapp.runs.spec_table import headline_of
 from webapp.runs.templatetags.shown import words
 
 COMMON = ("scaled_nll", "scaled_ece", "aurc", "parameters", "flops", "latency_ms")
@@ -25,7 +26,7 @@ CURVE_POINTS = 600
 
 
 @dataclass(frozen=True)
-class Head:
+class ColumnHead:
     """The head of a column: `pin` is the run that becomes the baseline by a click, `rest` the runs that stay when the column is removed."""
 
     label: str
@@ -48,7 +49,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingCell:
     """What one column has in a field that differs. `run` is the page to which the text leads."""
 
     text: str
@@ -57,15 +58,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class SettingRow:
+class DifferingSetting:
     path: str
-    cells: tuple[Setting, ...]
+    cells: tuple[SettingCell, ...]
 
 
-def heads_of(comparison: Comparison) -> list[Head]:
+def heads_of(comparison: Comparison) -> list[ColumnHead]:
     everything = [run_id for column in comparison.columns for run_id in column.run_ids]
     return [
-        Head(
+        ColumnHead(
             label=column.label,
             numbers=tuple(column.numbers),
             slot=slot_of(column.numbers[0]),
@@ -88,7 +89,7 @@ def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]
 
 
 def shown_series(comparison: Comparison) -> tuple[str, ...]:
-    """The curves that are drawn at once: the loss, and what the students' kinds are told by first."""
+    """The curves that are drawn at once: the loss, and what the students' kinds are judged by first."""
     return opened(_headlines(comparison))
 
 
@@ -96,31 +97,31 @@ def _headlines(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(name for column in comparison.columns for name in headline_of(column.entries[0].run.spec)))
 
 
-def split_config(comparison: Comparison) -> tuple[list[SettingRow], list[SettingRow]]:
+def split_config(comparison: Comparison) -> tuple[list[DifferingSetting], list[DifferingSetting]]:
     """(main, more): `more` only says that some methods have no such setting, those that have it agree. Method and models come first."""
     first = ("method", "student", "task", "teachers", "budget")
     ordered = sorted(comparison.config, key=lambda row: next((i for i, name in enumerate(first) if row.path.startswith(name)), len(first)))
-    told = [row for row in ordered if any(value not in (None, []) for value in row.values)]
-    named = _runs_named(told)
-    main = [row for row in told if row.path.startswith(first) or len({str(value) for value in row.values if value is not None}) > 1]
-    more = [row for row in told if row not in main]
+    differing = [row for row in ordered if any(value not in (None, []) for value in row.values)]
+    named = _runs_named(differing)
+    main = [row for row in differing if row.path.startswith(first) or len({str(value) for value in row.values if value is not None}) > 1]
+    more = [row for row in differing if row not in main]
     return [_setting_row(row, named) for row in main], [_setting_row(row, named) for row in more]
 
 
 def _runs_named(rows: Sequence[ConfigRow]) -> dict[str, Run]:
     """The runs that are values of these rows (a teacher, the student that a run went on from) by `run:<id>`. One statement."""
-    texts = {value for row in rows for value in row.values if isinstance(value, str) and value.startswith("run:")}
-    ids = {text: text.removeprefix("run:").partition(" ")[0] for text in texts}
+    texts = {value for row in rows for value in row.values if isinstance(value, str)}
+    ids = {text: run_id for text in texts if (run_id := run_named_by(text)) is not None}
     found = Run.objects.only("pk", "name", "number").in_bulk(list(ids.values()))
     return {text: found[UUID(run_id)] for text, run_id in ids.items() if UUID(run_id) in found}
 
 
-def _setting_row(row: ConfigRow, named: Mapping[str, Run]) -> SettingRow:
+def _setting_row(row: ConfigRow, named: Mapping[str, Run]) -> DifferingSetting:
     cells = []
     for value in row.values:
         run = named.get(value) if isinstance(value, str) else None
-        cells.append(Setting(words(value)) if run is None else Setting(f"{run.name} #{run.number}", title=str(value), run=run.pk))
-    return SettingRow(row.path, tuple(cells))
+        cells.append(SettingCell(words(value)) if run is None else SettingCell(f"{run.name} #{run.number}", title=str(value), run=run.pk))
+    return DifferingSetting(row.path, tuple(cells))
 
 
 def figures_of(comparison: Comparison) -> dict[str, Figure]:
@@ -198,7 +199,7 @@ def _candidates(comparison: Comparison, cost: str, styles: Sequence[tuple[str, s
     ]
 
 
-def _lines(column: Column, style: tuple[str, str], found: Mapping[UUID, Mapping[str, curves.Curve]], name: str) -> list[Line]:
+def _lines(column: SeedGroup, style: tuple[str, str], found: Mapping[UUID, Mapping[str, curves.Curve]], name: str) -> list[Line]:
     color, dash = style
     lines = []
     for entry in column.entries:

@@ -10,18 +10,18 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
 from engine.errors import SpecError
+from webapp.accounts.permissions import project_for
+from webapp.accounts.requests import SignedIn
 from webapp.api.parameters import flag
-from webapp.comparing import page as compare_page
 from webapp.comparing.comparison import Comparison, comparison
-from webapp.requests import SignedIn
-from webapp.runs import queries
-from webapp.runs.history import curves
+from webapp.comparing.page import curve_figures, figures_of, heads_of, split_config, split_rows
+from webapp.runs.history.curves import series_names
 
 
 @require_GET
 @login_required
 def compare(request: SignedIn, slug: str) -> HttpResponse:
-    project = queries.project_for(request.user, slug)
+    project = project_for(request.user, slug)
     try:
         found = _comparison(request)
     except SpecError as error:
@@ -29,22 +29,22 @@ def compare(request: SignedIn, slug: str) -> HttpResponse:
         return redirect("runs", slug=slug)
     if found.project.pk != project.pk:
         return redirect(f"{request.path.replace(slug, found.project.slug, 1)}?{request.GET.urlencode()}")
-    main, more = compare_page.split_rows(found)
-    config, more_config = compare_page.split_config(found)
+    main, more = split_rows(found)
+    config, more_config = split_config(found)
     context = {
         "project": project,
         "section": "runs",
         "comparison": found,
-        "heads": compare_page.heads_of(found),
+        "heads": heads_of(found),
         "main": main,
         "more": more,
         "config": config,
         "more_config": more_config,
-        "figures": compare_page.figures_of(found),
+        "figures": figures_of(found),
         "runs": _run_list(request.GET),
         "baseline": request.GET.get("baseline", ""),
         "grouped": _grouped(request.GET),
-        "series": curves.series_names([run_id for column in found.columns for run_id in column.run_ids]),
+        "series": series_names([run_id for column in found.columns for run_id in column.run_ids]),
     }
     return render(request, "comparing/compare.html", context)
 
@@ -53,13 +53,13 @@ def compare(request: SignedIn, slug: str) -> HttpResponse:
 @login_required
 def compare_curves(request: SignedIn, slug: str) -> JsonResponse:
     """The overlaid curves as figures; `?series=` (repeated) names others than those that are shown at first."""
-    queries.project_for(request.user, slug)
+    project_for(request.user, slug)
     try:
         found = _comparison(request)
     except SpecError as error:
         return JsonResponse({"detail": str(error)}, status=400)
     series = request.GET.getlist("series")[:12]
-    return JsonResponse({"panels": compare_page.curve_figures(found, series=series)}, json_dumps_params={"allow_nan": False})
+    return JsonResponse({"panels": curve_figures(found, series=series)}, json_dumps_params={"allow_nan": False})
 
 
 def _comparison(request: SignedIn) -> Comparison:

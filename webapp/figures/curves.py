@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.spec.cards import MetricCard
-from webapp.figures.figure import Better, Figure, axis_name, figure
+from webapp.figures.figure import MOST_MARKED, Better, Figure, axis_name, figure, line_mode
 from webapp.figures.palette import COLORS, NEUTRAL
 
 LONGEST_BESIDE = 22
@@ -31,7 +31,7 @@ class Line:
 
 
 @dataclass
-class Panel:
+class CurvePanel:
     """Series that share an axis."""
 
     id: str
@@ -43,31 +43,31 @@ class Panel:
 
 
 def opened(headline: Sequence[str]) -> tuple[str, ...]:
-    """The panels that are open at once: the loss, and the metrics that a student of this kind is told by first."""
+    """The panels that are open at once: the loss, and the metrics that a student of this kind is judged by first."""
     return ("loss", *(f"validation/{name}" for name in headline))[:MOST_OPEN]
 
 
-def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard], *, shown: Sequence[str]) -> list[Panel]:
+def panels_of(names: Sequence[str], metrics: Mapping[str, MetricCard], *, shown: Sequence[str]) -> list[CurvePanel]:
     """Which series belong together: `loss` and all `loss/…`; a validation metric alone; else those with the same text before the slash.
 
     Panels that are `shown` at once come first, in that order; then the rest by name.
     """
-    panels: dict[str, Panel] = {}
+    panels: dict[str, CurvePanel] = {}
     for name in sorted(names):
         before, _, after = name.partition("/")
         if before == "validation":
             card = metrics.get(after)
             title = card.title if card else after.replace("_", " ")
-            panel = Panel(
+            panel = CurvePanel(
                 name,
                 f"Validation: {title}",
                 _axis_name(title, card),
                 card.better if card else None,
             )
         elif before == "loss":
-            panel = Panel("loss", "Loss terms", axis_name("loss", better="lower"), "lower")
+            panel = CurvePanel("loss", "Loss terms", axis_name("loss", better="lower"), "lower")
         else:
-            panel = Panel(before, before.replace("_", " ").capitalize(), before.replace("_", " "))
+            panel = CurvePanel(before, before.replace("_", " ").capitalize(), before.replace("_", " "))
         panels.setdefault(panel.id, panel).series.append(name)
     order = {panel_id: place for place, panel_id in enumerate(shown)}
     for panel in panels.values():
@@ -104,10 +104,9 @@ def training_curves(lines: Sequence[Line], *, title: str, y: str) -> Figure:
 
 
 def _trace(line: Line) -> dict[str, Any]:
-    few = len(line.steps) <= 60
     return {
         "type": "scatter",
-        "mode": "lines+markers" if few else "lines",
+        "mode": line_mode(len(line.steps)),
         "name": line.name,
         "x": list(line.steps),
         "y": list(line.values),
@@ -117,6 +116,7 @@ def _trace(line: Line) -> dict[str, Any]:
             "width": 1.5 if line.reference else 2,
         },
         "marker": {"size": 5},
-        "meta": {"series": line.series or line.name, "run": line.run, "reference": line.reference},
+        # A live page adds points, and takes the markers away where there are more than so many.
+        "meta": {"series": line.series or line.name, "run": line.run, "reference": line.reference, "most_marked": MOST_MARKED},
         "hovertemplate": "%{y:.5~g}",
     }

@@ -9,6 +9,9 @@ from typing import Any, Literal
 Figure = dict[str, Any]
 Better = Literal["higher", "lower"] | None
 
+MOST_MARKED = 60
+"""Points of a line that are marked one by one; of more the line alone is drawn."""
+
 ARROW = {"higher": " ↑ higher is better", "lower": " ↓ lower is better", None: ""}
 
 
@@ -17,6 +20,11 @@ def figure(data: list[dict[str, Any]], *, title: str, x: str, y: str, **layout: 
     xaxis = {"title": {"text": x}} | layout.pop("xaxis", {})
     yaxis = {"title": {"text": y}} | layout.pop("yaxis", {})
     return {"data": data, "layout": {"title": {"text": title}, "xaxis": xaxis, "yaxis": yaxis, **layout}}
+
+
+def line_mode(points: int) -> str:
+    """How Plotly draws a line of so many points: a line with few has markers, so that a single one is visible."""
+    return "lines+markers" if points <= MOST_MARKED else "lines"
 
 
 def axis_name(title: str, *, unit: str = "", better: Better = None) -> str:

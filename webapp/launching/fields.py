@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.errors import Problem
 from engine.spec.cards import Preset
+from engine.spec.setting_words import helpful_limits, label_of, schemas_of
 
 Kind = Literal["number", "integer", "choice", "flag", "text", "list", "json"]
 
@@ -82,7 +82,8 @@ def fields_of(
 ) -> list[Field]:
     """An input for each field of a pydantic model. `typed` is what a person has sent (None at the first look), else `values`, else the default."""
     names = list(only) if only is not None else list(model.model_fields)
-    return [_field(f"{at}.{name}" if at else name, model.model_fields[name], typed, values.get(name, ...)) for name in names]
+    schemas = schemas_of(model)
+    return [_field(f"{at}.{name}" if at else name, model.model_fields[name], schemas[name], typed, values.get(name, ...)) for name in names]
 
 
 def text_of(value: Any) -> str:
@@ -100,7 +101,7 @@ def text_of(value: Any) -> str:
 
 def show_problems(fields: Iterable[Field], problems: Iterable[Problem]) -> list[Problem]:
     """Puts each problem beside its field and returns those that have none. `teachers.0` belongs to `teachers`; of a list's entries the first
-    wrong one is told."""
+    wrong one is shown."""
     by_path = {one.path: one for one in fields}
     left = []
     for problem in problems:
@@ -117,25 +118,21 @@ def show_problems(fields: Iterable[Field], problems: Iterable[Problem]) -> list[
     return left
 
 
-def label_of(name: str, info: FieldInfo | None = None) -> str:
-    """A field's title where it has one, else its name in words: `batch_size` → `Batch size`. Acronyms need a title."""
-    words = name.replace("_", " ")
-    return (info.title if info is not None else None) or words[:1].upper() + words[1:]
-
-
 def preset_values(preset: Preset | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings, budget) of a preset; nothing for none."""
     return (dict(preset.settings), dict(preset.budget)) if preset else ({}, {})
 
 
-def _field(path: str, info: FieldInfo, typed: Mapping[str, str] | None, value: Any) -> Field:
+def _field(path: str, info: FieldInfo, schema: Mapping[str, Any], typed: Mapping[str, str] | None, value: Any) -> Field:
     kind, choices, optional = _kind(info.annotation)
     default = text_of(info.get_default(call_default_factory=True)) if not info.is_required() else ""
     start = default if value is ... else text_of(value)
     raw = start if typed is None else typed.get(path, start)
     label = label_of(path.rpartition(".")[2], info)
     numbers = kind == "list" and _has_numbers(info.annotation)
-    about = f"{_help(info)} With commas between the entries." if kind == "list" else _help(info)
+    about = _help(info.description or "", schema)
+    if kind == "list":
+        about = f"{about} With commas between the entries."
     return Field(path, label, kind, help=about, raw=raw, default=default, choices=choices, optional=optional, of_numbers=numbers)
 
 
@@ -167,27 +164,10 @@ def _has_numbers(annotation: Any) -> bool:
     return _kind(get_args(annotation)[0])[0] in {"number", "integer"}
 
 
-def _help(info: FieldInfo) -> str:
-    bounds = _bounds(info.metadata)
-    return f"{info.description or ''}{f' {bounds}' if bounds else ''}".strip()
-
-
-def _bounds(metadata: list[Any]) -> str:
-    """`Over 0, at most 100.` Very large limits are left out: they guard the machine, they don't help a person."""
-    parts = []
-    for one in metadata:
-        match one:
-            case Gt(gt=limit):
-                parts.append(f"over {text_of(limit)}")
-            case Ge(ge=limit):
-                parts.append(f"at least {text_of(limit)}")
-            case Lt(lt=limit) if float(str(limit)) < 1e5:
-                parts.append(f"under {text_of(limit)}")
-            case Le(le=limit) if float(str(limit)) <= 1e5:
-                parts.append(f"at most {text_of(limit)}")
-            case _:
-                pass
-    return (", ".join(parts).capitalize() + ".") if parts else ""
+def _help(description: str, schema: Mapping[str, Any]) -> str:
+    """The description, and the limits behind it: `Over 0, at most 100.`"""
+    limits = ", ".join(limit.in_words for limit in helpful_limits(schema)).capitalize()
+    return f"{description}{f' {limits}.' if limits else ''}".strip()
 
 
 def _number(text: str) -> int | float | str:

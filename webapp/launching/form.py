@@ -9,6 +9,7 @@ from django.http import QueryDict
 from engine.errors import Problem
 from engine.spec import catalog
 from engine.spec.cards import MethodCard, TaskCard, TrainingSettings
+from engine.spec.reference import reference_text, run_named_by
 from engine.spec.run_spec import Budget, Cadence, RunSpec, problems_of
 from webapp.launching.fields import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.launching.launch import LaunchOptions
@@ -25,7 +26,7 @@ DEFAULT_PRESET = "small"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectOption:
     """One option of a select; `group` is its heading."""
 
     value: str
@@ -87,7 +88,7 @@ class LaunchForm:
         former = catalog.methods().get(data.get("shown_method", ""))
         if changed == "method" and former is not None and student == task.student_of(former):
             student = task.student_of(method)
-        if student not in task.architectures and not student.startswith("run:"):
+        if student not in task.architectures and run_named_by(student) is None:
             student = task.student_of(method)
         return cls._with(
             method, task, typed,
@@ -126,21 +127,18 @@ class LaunchForm:
 
     @property
     def budget_hint(self) -> str:
-        """What the budget as it is typed comes to in steps, or an empty one; nothing where it makes no sense, which a launch tells then."""
-        typed = {one.name: one.value() for one in self.budget if one.raw.strip()}
-        steps, epochs = typed.get("steps"), typed.get("epochs")
-        start = "" if {"steps", "epochs"} & typed.keys() else "All empty: "
-        if start and self.method.steps is not None:
-            steps = self.method.steps
-        elif start:
-            epochs = self.method.epochs
+        """What the budget as it is typed comes to in steps, or an empty one; nothing where it makes no sense, which a launch says then."""
+        budget = {one.name: one.value() for one in self.budget if one.raw.strip()}
+        start = "" if {"steps", "epochs"} & budget.keys() else "All empty: "
+        if start:
+            budget |= {"steps": self.method.steps} if self.method.steps is not None else {"epochs": self.method.epochs}
         found = self._epoch()
-        if found is None or (steps is not None and epochs is not None):
+        if found is None or problems_of(Budget, budget):
             return ""
-        words, length = found
-        if isinstance(epochs, int) and epochs > 0 and length:
-            return f"{start}{epochs:,} epoch{'s' * (epochs != 1)} of {words} = {epochs * length:,} steps.{self._caution(epochs * length)}"
-        if isinstance(steps, int) and steps > 0:
+        (words, length), steps, epochs = found, budget.get("steps"), budget.get("epochs")
+        if epochs is not None and length:
+            return f"{start}{epochs:,} epoch{'s' * (epochs != 1)} of {words} = {epochs * length:,} steps.{self._warning(epochs * length)}"
+        if steps is not None:
             of = f" = {steps / length:.3g} epoch{'s' * (steps != length)} of {words}" if length and self.method.steps is None else ""
             return f"{start}{steps:,} step{'s' * (steps != 1)}{of}."
         return ""
@@ -151,15 +149,13 @@ class LaunchForm:
         batch = settings.get("batch_size")
         if problems_of(self.task.options, options) or not (batch is None or (isinstance(batch, int) and batch > 0)):
             return None
-        rows = options.get("train_limit") or self.task.under(options).train_rows
-        if not rows:
-            return "", 0
         spec = RunSpec.model_construct(
             method=self.method.id, task=self.task.id, settings={} if batch is None else {"batch_size": batch}, task_options=options
         )
-        return f"{rows:,} rows{'' if batch is None else f' in batches of {batch:,}'}", spec.steps_per_epoch
+        rows = spec.rows_per_epoch
+        return (f"{rows:,} rows{'' if batch is None else f' in batches of {batch:,}'}", spec.steps_per_epoch) if rows else ("", 0)
 
-    def _caution(self, steps: int) -> str:
+    def _warning(self, steps: int) -> str:
         """For far more steps than the task's own teacher gets."""
         usual = self.task.teacher_preset.budget.get("steps") if self.task.teacher_preset is not None else None
         return f" That is long: the task's default teacher has {usual:,}." if usual is not None and steps > LONG * usual else ""
@@ -185,6 +181,12 @@ class LaunchForm:
     @property
     def takes_teachers(self) -> bool:
         return self.method.teachers is not None
+
+    @property
+    def baseline_label(self) -> str:
+        """What is ticked to run the method's baseline as well; empty where it has none."""
+        baseline = self.method.baseline
+        return f"Also run its baseline: {catalog.methods()[baseline].title}" if baseline is not None else ""
 
     @property
     def many_teachers(self) -> bool:
@@ -249,23 +251,23 @@ def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping
     return fields
 
 
-def method_choices(task: TaskCard) -> list[Choice]:
+def method_choices(task: TaskCard) -> list[SelectOption]:
     """Methods whose student the task can judge, by family; others can't be launched on it."""
     cards = sorted(catalog.methods().values(), key=lambda card: (card.family, card.title))
-    return [Choice(one.id, one.title, one.family) for one in cards if task.kind_of(one) is not None]
+    return [SelectOption(one.id, one.title, one.family) for one in cards if task.kind_of(one) is not None]
 
 
-def task_choices() -> list[Choice]:
-    return [Choice(one.id, one.title) for one in catalog.tasks().values()]
+def task_choices() -> list[SelectOption]:
+    return [SelectOption(one.id, one.title) for one in catalog.tasks().values()]
 
 
-def student_choices(task: TaskCard, models: Sequence[Choice]) -> list[Choice]:
+def student_choices(task: TaskCard, models: Sequence[SelectOption]) -> list[SelectOption]:
     """The task's architectures, then trained models to go on from."""
     built_in = [
-        Choice(name, f"{name}: {one.description}", "New, from a pretrained model" if one.pretrained else "New, with random weights")
+        SelectOption(name, f"{name}: {one.description}", "New, from a pretrained model" if one.pretrained else "New, with random weights")
         for name, one in task.architectures.items()
     ]
-    return built_in + [Choice(one.value, one.label, "Go on from a trained model") for one in models]
+    return built_in + [SelectOption(one.value, one.label, "Go on from a trained model") for one in models]
 
 
 def teacher_recipe(task: TaskCard) -> dict[str, Any]:
@@ -289,9 +291,7 @@ def _chosen(method_id: Any, task_id: Any) -> tuple[MethodCard, TaskCard]:
 
 def _reference(value: Any) -> str:
     """A ModelRef, as JSON or text, as text."""
-    if isinstance(value, Mapping):
-        return str(value["name"]) if value.get("source", "builtin") == "builtin" else f"{value['source']}:{value['name']}"
-    return str(value or "")
+    return reference_text(value) if isinstance(value, Mapping) else str(value or "")
 
 
 def _without_defaults(typed: Mapping[str, str], method_id: str) -> dict[str, str]:

@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from engine.errors import Problem, SpecError
-from engine.spec import catalog
-from engine.spec.cards import Needs, StrictModel, TrainingSettings
+from engine.spec.cards import Needs, StrictModel
 from engine.spec.earlier_names import upgraded
 from engine.spec.run_spec import ModelRef, RunSpec, problems_of
 from webapp.accounts import audit
@@ -20,30 +19,33 @@ from webapp.accounts.models import Project, Role, User
 from webapp.accounts.permissions import project_for
 from webapp.api.body import unstorable
 from webapp.catalog.models import Method, ModelRecord, Task
+from webapp.conflict import Conflict
+from webapp.launching.baseline import baseline_of, refused
 from webapp.runs import lifecycle
+from webapp.runs.actions import MOST_TAGS, Notes, Priority, Tag
 from webapp.runs.models import IdempotencyKey, Run, State
 
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=r"^[^,\x00-\x1f]+$")]
 KEY_LENGTH = 200
-NO_TEACHER = "supervised"
 
 
 class LaunchOptions(StrictModel):
     """What a launch says beside the spec. None of it changes a run's weights."""
 
     name: str = Field("", max_length=200, description="Name of the run; made from method, student and seed when empty.")
-    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by.")
-    notes: str = Field("", max_length=20_000, description="What the run is for, as plain text.")
+    tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by.")
+    notes: Notes = Field("", description="What the run is for, as plain text.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
-    with_baseline: bool = Field(False, description="Also train the same student without a teacher, on the same task, seed and budget.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    with_baseline: bool = Field(
+        False, description="Also run the method's baseline (see its card) with the same student, task, seed, budget and training settings."
+    )
+    priority: Priority = Field(0, description="Higher goes first.")
 
 
 class LaunchBody(RunSpec, LaunchOptions):
     """A run's spec, and how to launch it."""
 
 
-class KeyReused(Exception):
+class KeyReused(Conflict):
     """An idempotency key came again with another body."""
 
 
@@ -117,7 +119,7 @@ def default_name(spec: RunSpec) -> str:
 
 def _launch(project: Project, user: User, body: Any) -> list[Run]:
     options, spec = _parsed(project, body)
-    baseline_spec = _baseline_of(spec) if options.with_baseline else None
+    baseline_spec = _baseline_of(project, spec) if options.with_baseline else None
     seeds = range(spec.seed, spec.seed + options.seeds)
     numbers = iter(take_numbers(project, len(seeds) * (1 if baseline_spec is None else 2)))
 
@@ -227,21 +229,12 @@ def _misfit(run: Run | None, ref: ModelRef, spec: RunSpec, needs: Needs) -> str 
     return None
 
 
-def _baseline_of(spec: RunSpec) -> RunSpec:
-    """What the run has to beat: `supervised`, with the same task, student, seed, budget and training settings, and no teacher."""
-    card = catalog.methods()[NO_TEACHER]
-    if spec.method == card.id:
-        raise SpecError.at("with_baseline", f"{spec.method} is itself a baseline; leave with_baseline out.")
-    shared = TrainingSettings.model_fields.keys() & card.settings.model_fields.keys()
-    return RunSpec.parse(
-        spec.model_dump(mode="json")
-        | {
-            "method": card.id,
-            "method_version": 0,
-            "settings": {name: value for name, value in spec.settings.items() if name in shared},
-            "teachers": [],
-        }
-    )
+def _baseline_of(project: Project, spec: RunSpec) -> RunSpec:
+    """As `baseline_of`; its models must fit it too."""
+    baseline = baseline_of(spec)
+    if problems := [*_catalog_problems(baseline), *_model_problems(project, baseline)]:
+        raise SpecError(refused(baseline.method, problems))
+    return baseline
 
 
 def _name(spec: RunSpec, seed: int, options: LaunchOptions) -> str:

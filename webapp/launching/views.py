@@ -13,28 +13,33 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from engine.errors import Problem, SpecError
+from engine.spec.reference import run_reference
 from webapp.accounts.models import Project, Role
-from webapp.catalog import queries as catalog_queries
+from webapp.accounts.permissions import project_for
+from webapp.accounts.requests import SignedIn
 from webapp.catalog.models import ModelRecord
-from webapp.launching import launch as launching
-from webapp.launching.form import DEFAULT_PRESET, Choice, LaunchForm, method_choices, student_choices, task_choices, teacher_recipe
-from webapp.requests import SignedIn
-from webapp.runs import queries
+from webapp.launching.form import DEFAULT_PRESET, LaunchForm, SelectOption, method_choices, student_choices, task_choices, teacher_recipe
+from webapp.launching.launch import body_of, clone
+from webapp.launching.launch import launch as launch_runs
+from webapp.runs.access import run_for
+from webapp.runs.history.headline import latest_values
 from webapp.runs.models import Run
+from webapp.runs.page.views import action
 from webapp.runs.templatetags.shown import metric
+from webapp.trained_models.rows import models_of
 
 
 @require_http_methods(["GET", "POST"])
 @login_required
 def launch(request: SignedIn, slug: str) -> HttpResponse:
-    project = queries.project_for(request.user, slug, at_least=Role.OPERATOR)
+    project = project_for(request.user, slug, at_least=Role.OPERATOR)
     if request.method == "GET":
         return _first(request, project)
     text = request.POST.get("json", "")
     form = LaunchForm.first({}) if "json" in request.POST else LaunchForm.typed(request.POST)
     try:
         body = _parsed(text) if "json" in request.POST else form.body()
-        runs = launching.launch(project, request.user, body, _key(request, body))
+        runs = launch_runs(project, request.user, body, _key(request, body))
     except SpecError as error:
         if "json" in request.POST:
             return _page(request, project, form, status=400, json_text=text, problems=error.problems)
@@ -48,7 +53,7 @@ def launch(request: SignedIn, slug: str) -> HttpResponse:
 @login_required
 def launch_fields(request: SignedIn, slug: str) -> HttpResponse:
     """The form's fields after another method, task or preset was chosen; what was typed is kept where it still means something."""
-    project = queries.project_for(request.user, slug, at_least=Role.OPERATOR)
+    project = project_for(request.user, slug, at_least=Role.OPERATOR)
     form = LaunchForm.typed(request.POST, changed=request.htmx.trigger_name or "")
     return render(request, "launching/_launch_fields.html", _context(project, form))
 
@@ -57,22 +62,25 @@ def launch_fields(request: SignedIn, slug: str) -> HttpResponse:
 @login_required
 def launch_budget(request: SignedIn, slug: str) -> HttpResponse:
     """What the budget comes to, while it is typed."""
-    queries.project_for(request.user, slug, at_least=Role.OPERATOR)
+    project_for(request.user, slug, at_least=Role.OPERATOR)
     return render(request, "launching/_budget_hint.html", {"form": LaunchForm.typed(request.POST)})
+
+
+run_clone = action(lambda user, run_id: clone(run_for(user, run_id, Role.OPERATOR), user), "Cloned: this is the new run.")
 
 
 def _first(request: SignedIn, project: Project) -> HttpResponse:
     """The page before anything was typed: from a run to clone, the recipe of a teacher, or the method and task in the address."""
-    if clone := _cloned(request):
-        body = launching.body_of(clone)
-        return _page(request, project, LaunchForm.first(body, body), clone_of=clone)
+    if origin := _cloned(request):
+        body = body_of(origin)
+        return _page(request, project, LaunchForm.first(body, body), clone_of=origin)
     task = request.GET.get("task", "")
     form = LaunchForm.first({"method": request.GET.get("method"), "task": task}, preset=request.GET.get("preset") or DEFAULT_PRESET)
     if request.GET.get("recipe") == "teacher":
         form = LaunchForm.first(teacher_recipe(form.task), {"tags": ["teacher"]})
     elif form.takes_teachers and not form.teachers:
         trained = [one.value for one in _trained(project, form.task.id)]
-        wanted = f"run:{request.GET.get('teacher', '')}"
+        wanted = run_reference(request.GET.get("teacher", ""))
         form.teachers = [wanted] if wanted in trained else trained[:1]
     return _page(request, project, form)
 
@@ -80,7 +88,7 @@ def _first(request: SignedIn, project: Project) -> HttpResponse:
 def _cloned(request: SignedIn) -> Run | None:
     text = request.GET.get("clone", "")
     try:
-        return queries.run_for(request.user, UUID(text)) if text else None
+        return run_for(request.user, UUID(text)) if text else None
     except ValueError:
         return None
 
@@ -103,12 +111,12 @@ def _context(project: Project, form: LaunchForm) -> dict[str, Any]:
     }
 
 
-def _trained(project: Project, task: str) -> list[Choice]:
+def _trained(project: Project, task: str) -> list[SelectOption]:
     """The project's 200 newest trained models of a task, as references: the largest first, among equals the most accurate."""
-    models = list(catalog_queries.models_of(project, task=task)[:200])
-    accuracy = queries.latest_values([one.run_id for one in models], "accuracy")
+    models = list(models_of(project, task=task)[:200])
+    accuracy = latest_values([one.run_id for one in models], "accuracy")
     models.sort(key=lambda one: (-(one.parameters or 0), -accuracy.get(one.run_id, 0.0)))
-    return [Choice(f"run:{one.run_id}", _model_label(one, accuracy.get(one.run_id))) for one in models]
+    return [SelectOption(run_reference(one.run_id), _model_label(one, accuracy.get(one.run_id))) for one in models]
 
 
 def _model_label(model: ModelRecord, accuracy: float | None) -> str:

@@ -13,19 +13,23 @@ from engine.spec.run_spec import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Role, User
 from webapp.api.body import unstorable
-from webapp.launching import launch as launching
 from webapp.runs import doorbell, lifecycle
-from webapp.runs.models import Run
-from webapp.runs.queries import run_for
+from webapp.runs.access import run_for
+from webapp.runs.models import PRIORITIES, Run
+
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=r"^[^,\x00-\x1f]+$")]
+Notes = Annotated[str, StringConstraints(max_length=20_000)]
+Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
+MOST_TAGS = 20
 
 
 class RunChanges(StrictModel):
     """What can be changed of a launched run: nothing that its weights depend on."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field("", description="Name of the run.")
-    notes: str = Field("", max_length=20_000, description="What the run is for, as plain text.")
-    tags: list[launching.Tag] = Field(default_factory=list, max_length=20, description="Words to find runs by; replaces the old ones.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    notes: Notes = Field("", description="What the run is for, as plain text.")
+    tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by; replaces the old ones.")
+    priority: Priority = Field(0, description="Higher goes first.")
 
 
 @transaction.atomic
@@ -50,11 +54,6 @@ def retry(user: User, run_id: UUID) -> Run:
     run = run_for(user, run_id, Role.OPERATOR)
     lifecycle.requeue(run, user, from_scratch=True)
     return _done(user, run, "retried")
-
-
-def clone(user: User, run_id: UUID, changes: Any = None) -> Run:
-    """A new run with the spec of this one and what `changes` replaces."""
-    return launching.clone(run_for(user, run_id, Role.OPERATOR), user, changes)
 
 
 @transaction.atomic

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.db.models import F
 
+from engine.spec.reference import run_reference
 from webapp.catalog.models import ModelRecord
 from webapp.runs.models import Artifact, Run, State
 
@@ -18,7 +19,7 @@ def models_of(run: Run) -> dict[str, str]:
     exported = Artifact.objects.filter(
         kind="model", run__in=names, run__project=run.project_id, run__state=State.SUCCEEDED, attempt=F("run__attempt")
     )
-    return {f"run:{run_id}": path for run_id, path in exported.values_list("run_id", "path")}
+    return {run_reference(run_id): path for run_id, path in exported.values_list("run_id", "path")}
 
 
 def record_student(run: Run) -> None:

@@ -1,18 +1,18 @@
 """A run and all that it leaves: attempts, history, metrics, evaluations, artifacts, log lines.
 
-Only `lifecycle.py` writes a run's state, and only the sink writes metrics. The state machine itself is data in `lifecycle.py`.
+Only the package `lifecycle` writes a run's state, and only the sink writes metrics. The state machine itself is data, in `lifecycle/states.py`.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.db.models.functions import Now
 
 
@@ -30,6 +30,9 @@ HELD = (State.STARTING, State.RUNNING)
 """A worker holds the run: there is a current attempt with a lease."""
 
 ENDED = (State.SUCCEEDED, State.FAILED, State.STOPPED)
+
+PRIORITIES = range(-100, 101)
+"""From last to first in the queue."""
 
 
 class Run(models.Model):
@@ -49,7 +52,12 @@ class Run(models.Model):
     config_hash = models.CharField(max_length=16, help_text="Equal for runs that differ in nothing but their seeds.")
     seed = models.BigIntegerField()
     baseline = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The no-teacher run launched beside it."
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The run of its method's baseline, launched beside it.",
     )
     teachers = models.ManyToManyField("catalog.ModelRecord", blank=True, related_name="taught_runs")
     cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
@@ -145,7 +153,7 @@ class MetricSeries(models.Model):
     """The name of one curve of one run, its newest value, and its stored envelope.
 
     Every batch that the sink commits has a number, `batch`, that grows by one within a run: the cursor of live pages and notebooks.
-    `overview` is the min–max envelope of a long series (see envelope.py); it covers the steps up to `overview_step`.
+    `overview` is the min–max envelope of a long series (see history/envelope.py); it covers the steps up to `overview_step`.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -212,6 +220,22 @@ class LatestMetric(models.Model):
         indexes: ClassVar = [models.Index(fields=["name", "value"], name="latest_by_value")]
 
 
+class EvaluationQuerySet(models.QuerySet["Evaluation"]):
+    """Which evaluation judges a run is said here alone."""
+
+    JUDGING_ORDER = ("-is_final_test", "-step", "-final")
+
+    def judging(self) -> Self:
+        """Those that a model may be judged by, the one that judges it first: the final one on the test split, else the newest on validation."""
+        final_test = Case(When(final=True, split="test", then=1), default=0)
+        may_judge = self.filter(Q(split="validation") | Q(final=True))
+        return may_judge.annotate(is_final_test=final_test).order_by(*self.JUDGING_ORDER)
+
+    def judging_each_run(self) -> Self:
+        """The one of each run that judges it. The queryset is of one subject."""
+        return self.judging().order_by("run_id", *self.JUDGING_ORDER).distinct("run_id")
+
+
 class Evaluation(models.Model):
     """How the student, or its teacher, did at a step. Tables hold what the pictures need: reliability bins, risk–coverage, confusion."""
 
@@ -224,6 +248,8 @@ class Evaluation(models.Model):
     metrics = models.JSONField()
     tables = models.JSONField(default=dict)
     at = models.DateTimeField(db_default=Now())
+
+    objects: ClassVar = EvaluationQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["run", "step", "id"]

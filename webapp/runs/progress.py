@@ -49,6 +49,10 @@ class Status:
         return self.step > 0 or self.held
 
 
+def newest_attempt(run: Run) -> Attempt | None:
+    return Attempt.objects.filter(run=run).order_by("-number").first()
+
+
 def status_of(run: Run, attempt: Attempt | None = None) -> Status:
     """`attempt` is the run's newest; without it silence is not known."""
     silent = attempt.silent_since if attempt is not None and run.state in HELD else None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from engine.diffusion.levels import level_problem
-from engine.diffusion.settings import MatchingSettings
+from engine.diffusion.settings import DistributionMatchingSettings
 from engine.errors import Problem
 from engine.spec.cards import MethodCard, Needs, Preset
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class Settings(MatchingSettings):
+class Settings(DistributionMatchingSettings):
     levels: list[float] = Field(
         [20.0, 3.0, 1.0, 1 / 3],
         max_length=64,
@@ -81,7 +81,7 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="decoupled-dmd",
-    version=1,
+    version=2,
     family="score distillation",
     title="Decoupled distribution matching distillation",
     summary="The direction of DMD in two: guidance, which turns many steps into few, and distribution matching, which keeps it in check, each at noise levels of its own.",

@@ -69,3 +69,13 @@ def moment_loss(x: Tensor, *, mean: float, variance: float) -> Tensor:
     entries = x.flatten(1)
     found = entries.var(dim=1, correction=0).clamp(min=SMALLEST_VARIANCE)
     return (0.5 * ((found + (entries.mean(dim=1) - mean) ** 2) / variance - 1 - (found / variance).log())).mean()
+
+
+def target_moments(examples: Tensor, *, mean: float | None, variance: float | None) -> list[float]:
+    """The mean and the variance that `moment_loss` aims at: those given, or where None those of examples (rows, …), the variance within an
+    example (divisor n) averaged over examples."""
+    rows = examples.flatten(1)
+    return [
+        float(rows.mean()) if mean is None else mean,
+        float(rows.var(dim=1, correction=0).mean()) if variance is None else variance,
+    ]

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.charts import lines
 from engine.diffusion.denoiser import beside
 from engine.diffusion.parameterization import edm_loss, log_normal_levels
 from engine.diffusion.schedules import geometric_grid
 from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.denoising.card import Settings, card
+from engine.methods.denoising.charts import loss_by_level, losses_by_level
 from engine.models.denoisers import Denoiser
 
 WARMUP_DECAY = 0.99
@@ -88,20 +88,14 @@ class Denoising(Method):
         conditions: dict[str, Tensor | None] = {"null condition": None}
         if rows.targets is not None and self.classes:
             conditions["class given"] = rows.targets[: len(clean)]
-        found: dict[str, list[float]] = {}
-        for name, y in conditions.items():
-            denoised = [self.average(clean + level * noise, level.expand(len(clean)), y) for level in levels]
-            losses = [edm_loss(guess, clean, level, self.sigma_data).mean() for guess, level in zip(denoised, levels, strict=True)]
-            found[name] = torch.stack(losses).tolist()
-        table = lines(
-            "Loss by noise level",
-            {name: (levels.tolist(), values) for name, values in found.items()},
-            x="noise level σ",
-            y="weighted squared error, validation rows",
-            log_x=True,
-        )
+        found = {
+            name: losses_by_level(self.average, clean, noise, y, levels=levels, sigma_data=self.sigma_data)
+            for name, y in conditions.items()
+        }
         conditional = found.get("class given", found["null condition"])
-        return Diagnostics({"validation_loss": sum(conditional) / len(conditional)}, {"loss_by_level": table})
+        return Diagnostics(
+            {"validation_loss": sum(conditional) / len(conditional)}, {"loss_by_level": loss_by_level(levels.tolist(), found)}
+        )
 
 
 @torch.no_grad()

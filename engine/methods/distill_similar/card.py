@@ -30,13 +30,18 @@ class Settings(TrainingSettings):
     label_weight: float = Field(
         0.5, ge=0, le=1, description="Share of the labels' loss; the rest is the sources'. 1 is training on the labels alone."
     )
-    least_weight: float = Field(1e-4, ge=0, lt=1, description="Sources below this weight are left out, and the others' weights sum to 1.")
+    least_weight: float = Field(
+        1e-4,
+        ge=0,
+        lt=1,
+        description="Sources below this weight are left out, and the others' weights sum to 1; where all are below it, the largest stays.",
+    )
     labeled_batch: int = Field(64, ge=1, le=65536, description="Labeled rows in each step; all of them where there are not more.")
     components: int | None = Field(
-        32,
+        None,
         ge=1,
         le=65536,
-        description="parc: principal components of the features that are kept where there are at least so many labeled rows; empty for all features.",
+        description="parc: principal components that the standardized features are projected on, at most as many as labeled rows; empty for all features.",
     )
     probe_rows: int = Field(
         500, ge=4, le=10_000, description="Most labeled rows that similarity is measured on, each class with its share."
@@ -67,7 +72,7 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="distill-similar",
-    version=1,
+    version=2,
     family="multi-source",
     title="DistillNearest and DistillWeighted",
     summary="Models of other tasks, with other classes, teach a target task with few labels: each by as much as its features suit that task.",

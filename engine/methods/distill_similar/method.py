@@ -16,15 +16,12 @@ from engine.errors import ModelError, SpecError
 from engine.losses.divergences import entropy, soft_cross_entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
-from engine.methods.distill_similar import charts, selection
+from engine.methods.distill_similar import charts, selection, warnings
 from engine.methods.distill_similar.card import Settings, card
+from engine.methods.distill_similar.transferability import check_probe, stratified
 from engine.metrics.cost import parameter_count
-from engine.metrics.transferability import check_probe, stratified
 from engine.models.pictures import body, features_and_logits, head
 from engine.seeds import derived_seed, undisturbed
-
-NEARLY_UNIFORM = 0.95
-"""Share of log(classes) above which a source says next to nothing of the target's rows."""
 
 
 class DistillSimilar(Method):
@@ -42,7 +39,7 @@ class DistillSimilar(Method):
             torch.zeros(self.transfer_rows(), each, device=self.device, dtype=example.dtype) for each in classes
         ]  # log-probabilities
         self.similarities: list[dict[str, float | None]] = []
-        self.intervals: list[tuple[float, float] | None] = []
+        self.intervals: list[selection.Interval | None] = []
         self.weights: list[float] = []
         self.guide = copy.deepcopy(self.student) if self.settings.similarity == "rsa" else None
         steps = self.settings.reference_steps
@@ -110,13 +107,10 @@ class DistillSimilar(Method):
             each.requires_grad_(index in used)
         self.save_table("similarity", charts.similarity(self.rows(), self.settings.similarity))
         self.save_table("weights", charts.weights(self.weights))
-        if max(chosen) <= 0:
-            self.log("No source is similar to the target task: all similarities are at most 0. The largest one is used.")
-        if self.settings.resamples and len(chosen) > 1 and self.within_noise():
-            self.log("The two most similar sources are within each other's interval: more labels would be needed to tell them apart.")
-        for index in used:
-            if self.spread(index) > NEARLY_UNIFORM:
-                self.log(f"Source {index + 1} says nearly the same of every class: it may expect other inputs.")
+        for text in warnings.of_similarities(chosen, self.intervals, self.settings):
+            self.log(text)
+        for text in warnings.of_outputs({index: self.spread(index) for index in self.used()}):
+            self.log(text)
 
     def step(self, batch: Batch) -> Logs:
         share = self.settings.label_weight
@@ -178,13 +172,6 @@ class DistillSimilar(Method):
         if self.settings.label_weight == 1:
             return []
         return [index for index, weight in enumerate(self.weights) if weight > 0]
-
-    def within_noise(self) -> bool:
-        """Whether the interval of the second most similar source reaches the first one's similarity."""
-        chosen = self.chosen()
-        first, second = sorted(range(len(chosen)), key=lambda source: -chosen[source])[:2]
-        interval = self.intervals[second]
-        return interval is not None and interval[1] >= chosen[first]
 
     def spread(self, index: int) -> float:
         """Mean entropy of a source's outputs on the rows that transfer, as a share of log(classes): 0…1."""

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from engine.metrics import transferability as scores
+from engine.methods.distill_similar import transferability as scores
 
-Scores = dict[str, float]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Probe:
 
 
 def similarity(measure: str, probe: Probe, *, components: int | None) -> float | None:
-    """The score of one of the measures of `engine.metrics.transferability`; None for `rsa` without a reference."""
+    """The score of one of the measures of `transferability`; None for `rsa` without a reference."""
     if measure == "rsa":
         return None if probe.reference is None else scores.rsa(probe.features, probe.reference)
     by_name: dict[str, Callable[[], float]] = {
@@ -54,7 +54,10 @@ MEASURES = ("parc", "rsa", "knn", "leep", "nce", "h-score")
 
 
 def measured(probe: Probe, *, chosen: str, components: int | None, resamples: int, seed: int) -> dict[str, Any]:
-    """Every measure, and the chosen one's 95 % interval under resampling of the labeled rows (None for none)."""
+    """Every measure, and the chosen one's 95 % interval under resampling of the labeled rows (None for none).
+
+    A resample is standardized and projected as all rows are, by its own mean, deviation and components.
+    """
     found: dict[str, Any] = {name: similarity(name, probe, components=components) for name in MEASURES}
 
     def score(rows: NDArray[np.int64]) -> float:
@@ -67,7 +70,8 @@ def measured(probe: Probe, *, chosen: str, components: int | None, resamples: in
 def weights_of(similarities: Sequence[float], *, power: float | None, least: float = 0.0) -> list[float]:
     """α_s = 1(e_s > 0)·e_s^p / Σ_j 1(e_j > 0)·e_j^p, with a sum of 1; `power` None for all of it to the largest e_s, the first of equal ones.
 
-    Where no similarity is positive, that one gets all as well. Weights below `least` become 0 and the others are divided by their sum.
+    Where no similarity is positive, that one gets all as well. Weights below `least` become 0 and the others are divided by their sum; where
+    all are below it, the largest stay.
     """
     e = np.array(similarities, dtype=np.float64)
     if power is None or e.max() <= 0:
@@ -77,7 +81,7 @@ def weights_of(similarities: Sequence[float], *, power: float | None, least: flo
     alpha = np.where(e > 0, np.maximum(e, 0.0) / e.max(), 0.0)
     alpha = np.where(e > 0, alpha**power, 0.0)
     alpha /= alpha.sum()
-    alpha[alpha < least] = 0.0
+    alpha[alpha < min(least, alpha.max())] = 0.0
     return [float(each) for each in alpha / alpha.sum()]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from engine.diffusion.levels import level_problem
-from engine.diffusion.settings import MatchingSettings
+from engine.diffusion.settings import DistributionMatchingSettings
 from engine.errors import Problem
 from engine.spec.cards import MethodCard, Needs, Preset
 
@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class Settings(MatchingSettings):
-    levels: list[float] = Field(
-        [20.0],
-        max_length=64,
-        description="Noise levels σ of the generator, descending, one a step; the first is the one that sampling begins from.",
-    )
+class Settings(DistributionMatchingSettings):
     guidance: float = Field(
         1.0,
         ge=0,
@@ -59,7 +54,7 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="dmd2",
-    version=1,
+    version=2,
     family="score distillation",
     title="Improved distribution matching distillation",
     summary="A generator of one or few steps follows the difference between the teacher's denoiser and one that is trained on the generator's own samples.",

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from engine.errors import Problem
-from engine.privacy import smallest_epsilon
+from engine.methods.dp_opd.privacy import smallest_epsilon
 from engine.spec.cards import MethodCard, MethodSettings, Needs, Preset
 
 if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class Settings(MethodSettings):
+class DPOPDSettings(MethodSettings):
     """No micro-batches, no clipping of the batch's gradient, no weight decay: each would change what the accountant counts."""
 
     epsilon: float | None = Field(
@@ -77,7 +77,7 @@ class Settings(MethodSettings):
 
 def check(spec: "RunSpec") -> list[Problem]:
     """Targets that can't be met, and settings of which only one can count."""
-    settings = Settings.model_validate(spec.settings)
+    settings = DPOPDSettings.model_validate(spec.settings)
     problems = []
     if (settings.epsilon is None) == (settings.noise_multiplier is None):
         what = "neither" if settings.epsilon is None else "both"
@@ -115,30 +115,25 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="dp-opd",
-    version=1,
+    version=2,
     family="on-policy",
     title="Differentially private on-policy distillation",
     summary="The student learns from a teacher's view of its own continuations of private text, by clipped and noised gradients whose privacy loss ε is counted.",
     paper="arXiv:2604.04461",
-    settings=Settings,
+    settings=DPOPDSettings,
     student=Needs("causal-lm"),
     teachers=Needs("causal-lm"),
     task="stdlib-private",
     steps=100,
     baseline=None,
+    secret_randomness=True,
     check=check,
     presets={
         "small": Preset("ε = 2 on 4,000 records of 48 characters, 100 steps of 64 records on average.", budget={"steps": 100}),
         "paper": Preset(
-            "What the paper says, ε = 2 and forward KL; its clip norm, rate and batch are not known, and stand as in fine-tuning by others.",
-            settings={
-                "clip_norm": 1.0,
-                "learning_rate": 1e-4,
-                "expected_batch": 512,
-                "records": 100_000,
-                "on_policy_share": 0.5,
-                "completion_tokens": 48,
-            },
+            "What the paper says, ε = 2 and forward KL; its clip norm, rate, batch and steps are not known and stand as in fine-tuning by "
+            "others, records and their length as the task has them.",
+            settings={"clip_norm": 1.0, "learning_rate": 1e-4, "expected_batch": 512},
             budget={"steps": 2000},
         ),
         "tiny": Preset(

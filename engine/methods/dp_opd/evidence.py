@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.evidence.experiment import Arm, Claim, Evidence, Finding, Results, all_of, below
+from engine.evidence.experiment import Arm, Claim, Evidence, OneSeed, identity, lower
 
 TASK, EPSILON = "stdlib-private", 2.0
 RECIPE = {"optimizer": "adamw", "weight_decay": 0.0, "schedule": "constant", "gradient_clip": 1.0}
@@ -49,9 +49,8 @@ def private(name: str, title: str, **settings: Any) -> Arm:
     )
 
 
-def within_the_budget(results: Results) -> Finding:
-    spent = [value for name in PRIVATE for value in results.of(name, "validation/epsilon")]
-    return Finding(max(spent) <= EPSILON and min(spent) > EPSILON - 0.01, f"ε from {min(spent):.4f} to {max(spent):.4f}")
+def within_the_budget(seed: OneSeed) -> bool:
+    return all(EPSILON - 0.01 < seed[name]["validation/epsilon"] <= EPSILON for name in PRIVATE)
 
 
 evidence = Evidence(
@@ -60,7 +59,8 @@ evidence = Evidence(
 The task `stdlib-private`: the text and networks of `stdlib-text`; the first 45 % are public, the next 45 % private, then 5 % validation and 5 % test. The
 teacher is a GPT-2 of 2 layers of width 64, 600 steps of cross-entropy on 64 public windows, AdamW at 0.003, the same one for all seeds. The student has 1
 layer of width 32 and begins after 60 steps on 32 public windows, AdamW at 0.001. The private arms have the first 4,000 records of 48 characters (16 read,
-32 learned), ε = 2 at δ = 1/8,000, 64 records a batch on average, 100 steps, clip norm 0.5, Adam at 0.002, and the same batches and noise. Nothing was tuned.
+32 learned), ε = 2 at δ = 1/8,000, 64 records a batch on average, 100 steps, clip norm 0.5, Adam at 0.002. Nothing was tuned. A seed decides the start alone:
+batches and noise are a secret of each run, so the command gives other numbers each time, and two arms of a seed differ by their luck as well.
 """,
     arms=(
         Arm(id="teacher", title="teacher, public", spec=teacher),
@@ -83,27 +83,26 @@ layer of width 32 and begins after 60 steps on 32 public windows, AdamW at 0.001
     ),
     claims=(
         Claim(
-            "All three lower the perplexity of the public start at the same ε.",
-            all_of(*(below("perplexity", name, "start") for name in PRIVATE)),
-            weaker=(
-                "the two that learn the private text itself do",
-                all_of(*(below("perplexity", name, "start") for name in ("ce", "kd"))),
-            ),
+            "Cross-entropy and distillation on the private text lower the perplexity of the public start.",
+            *(lower("perplexity", name, "start") for name in ("ce", "kd")),
         ),
         Claim(
-            "Distillation on the private text has a lower perplexity than DP-SGD.",
-            below("perplexity", "kd", "ce"),
-            weaker=("it is closer to the teacher on the test text", below("text_kl_teacher_student", "kd", "ce")),
+            "On-policy distillation, λ = 1, lowers the perplexity of the public start at the same ε.", lower("perplexity", "opd", "start")
         ),
+        Claim("Distillation on the private text has a lower perplexity than DP-SGD.", lower("perplexity", "kd", "ce")),
+        Claim("It is closer to the teacher on the test text.", lower("text_kl_teacher_student", "kd", "ce")),
         Claim(
             "On-policy distillation is closest to the teacher on the student's own text.",
-            all_of(below(KL, "opd", "kd"), below(KL, "opd", "ce")),
+            *(lower(KL, "opd", other) for other in ("kd", "ce")),
         ),
-        Claim("Every private run spends its budget and no more.", within_the_budget),
+        Claim(
+            "Every private run spends its budget and no more.",
+            identity(f"ε in ({EPSILON - 0.01:g}, {EPSILON:g}] at the end", within_the_budget),
+        ),
     ),
     notes="""
 - The paper's gain in perplexity of on-policy over off-policy is not found with a student as weak as this and is not claimed: λ = 1 has the worse one.
-- The weaker checks were written down after seed 0 had been looked at.
+- The claim on the test text was written down after seed 0 had been looked at.
 - The teacher knows the public half alone, so its own perplexity on the test text is no bound.
 """,
     published="""

@@ -3,6 +3,7 @@
 Gradients of single records are dicts of tensors (records, *shape of the parameter) by the parameter's name.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -37,6 +38,11 @@ def clip_factors(norms: Tensor, clip_norm: float) -> Tensor:
     return factors
 
 
+def clipped_share(norms: Tensor, clip_norm: float) -> Tensor:
+    """The share of norms (records,), at least one, that are cut."""
+    return (clip_factors(norms, clip_norm) < 1).float().mean()
+
+
 def clipped_sum(gradients: Mapping[str, Tensor], clip_norm: float) -> tuple[Gradients, Tensor]:
     """Σ_i f_i g_i by name, and the norms ‖g_i‖ before clipping (records,). Adding or removing a record changes the sum by at most C."""
     norms = norms_of(gradients)
@@ -53,6 +59,14 @@ def noised_mean(
         name: (total + std * torch.randn(total.shape, generator=generator, dtype=total.dtype, device=total.device)) / expected_batch
         for name, total in sums.items()
     }
+
+
+def signal_to_noise(sums: Mapping[str, Tensor], noise_multiplier: float, clip_norm: float) -> Tensor:
+    """‖Σ f_i g_i‖ / (σ C √d) with d trained numbers: the length of what is learned over the noise's expected length."""
+    numbers = sum(total.numel() for total in sums.values())
+    signal = torch.stack([total.norm() for total in sums.values()]).norm()
+    ratio: Tensor = signal / (noise_multiplier * clip_norm * math.sqrt(numbers))
+    return ratio
 
 
 def zeros_like_parameters(module: nn.Module) -> Gradients:

@@ -2,12 +2,12 @@
 
 from pydantic import Field
 
-from engine.distilled_sets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import BUFFERS_ENVIRONMENT, TrajectorySettings, check_matching
 from engine.methods.mtt.card import TINY
 from engine.spec.cards import MethodCard, Needs, Preset
 
 
-class Settings(MatchingSettings):
+class Settings(TrajectorySettings):
     rho: float = Field(
         0.5, ge=0, le=100, description="Radius of the perturbation in an expert's step: how flat the trajectory must be; 0 is SGD."
     )
@@ -47,6 +47,7 @@ card = MethodCard(
     baseline="mtt",
     steps=200,
     check=check_matching,
+    environment=BUFFERS_ENVIRONMENT,
     presets={
         "small": Preset("One picture a class on digits, from four flat experts of twelve epochs, 200 iterations: about a minute."),
         "paper": Preset(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class Settings(TrainingSettings):
+class GkdSettings(TrainingSettings):
     beta: float = Field(
         0.5,
         ge=0,
@@ -33,7 +33,9 @@ class Settings(TrainingSettings):
     scale_by_temperature: bool = Field(False, description="Multiply the loss by the square of its temperature.")
     prompt_tokens: int = Field(16, ge=1, le=100_000, description="Tokens of training text before each completion.")
     max_new_tokens: int = Field(32, ge=1, le=100_000, description="Longest completion; with the prompt it must fit both models' context.")
-    num_generations: int = Field(1, ge=1, le=256, description="Completions sampled for each prompt.")
+    num_generations: int = Field(
+        1, ge=1, le=256, description="Completions sampled for each prompt; one that is the text itself stands in the batch as often."
+    )
     reduction: Literal["batchmean", "sum", "mean"] = Field(
         "batchmean",
         description="How tokens become a loss: mean over the batch's real tokens, their sum, or the mean over tokens and vocabulary.",
@@ -67,13 +69,13 @@ def check(spec: "RunSpec") -> list[Problem]:
 
 card = MethodCard(
     id="gkd",
-    version=1,
+    version=2,
     family="on-policy",
     title="Generalized knowledge distillation",
     summary="A language model matches its teacher token by token on completions that it samples itself, so that it learns at the states which "
     "its own writing leads to.",
     paper="arXiv:2306.13649",
-    settings=Settings,
+    settings=GkdSettings,
     student=Needs("causal-lm", trained_weights=False),
     teachers=Needs("causal-lm"),
     check=check,

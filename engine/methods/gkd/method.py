@@ -4,8 +4,7 @@ Sequences come from the student itself with probability λ, else from the text o
 the teacher by a divergence D_β. Nothing is differentiated through the sampling.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import torch
@@ -13,13 +12,16 @@ from torch import Tensor
 
 from engine.errors import SpecError
 from engine.losses.divergences import entropy, softened_log_probs
-from engine.losses.tokens import completion_logits, divergence_of_log_probs, reduce_tokens
+from engine.losses.tokens import divergence_of_log_probs, reduce_tokens
 from engine.method import Batch, Diagnostics, Logs, Phase
-from engine.methods.gkd.card import Settings, card
+from engine.methods.gkd.card import GkdSettings, card
 from engine.models.language import CausalLM
+from engine.rollout.best_student import BestStudent
 from engine.rollout.generate import evaluating, generate
 from engine.rollout.language_method import LanguageMethod
 from engine.rollout.record import SOURCES, RolloutBatch, Source, completion_mask_of, new_batch
+from engine.rollout.scoring import logits_of
+from engine.rollout.stopwatch import Stopwatch
 from engine.seeds import derived_seed
 
 COLLAPSED = 0.5  # of the entropy at the start
@@ -28,7 +30,7 @@ DIVISOR = "divisor"
 
 class Gkd(LanguageMethod):
     card = card
-    settings: Settings
+    settings: GkdSettings
 
     def build(self) -> None:
         self.check_context()
@@ -36,10 +38,11 @@ class Gkd(LanguageMethod):
         # Rows so far by who wrote them, and the mean entropy of each step: read at the end, so that no step waits for a GPU.
         self.written = torch.zeros(len(SOURCES), device=self.device)
         self.entropies = torch.zeros(self.budget.steps, device=self.device)
-        self.seconds = {"sampling": 0.0, "learning": 0.0}
+        self.clock = Stopwatch("sampling", "learning")
+        self.best = BestStudent()
 
     def phases(self) -> Iterator[Phase]:
-        yield Phase("distill", self.step, self.budget.steps, data=self.rollouts, end=self.tell)
+        yield Phase("distill", self.step, self.budget.steps, data=self.rollouts, end=self.report_at_end)
 
     # Rollouts
 
@@ -48,7 +51,16 @@ class Gkd(LanguageMethod):
 
         Prompts, coins and samples are drawn from seeds of the step alone: whether one is drawn changes none of the others.
         """
-        started = time.perf_counter()
+        with self.clock.timed("sampling"):
+            rollout = self.written_or_read(step, generator)
+        divisor = {"batchmean": rollout.tokens, "sum": torch.ones_like(rollout.tokens), "mean": rollout.tokens * self.vocabulary}
+        # Each row's part of what the sum over all tokens is divided by: a piece of the batch then has the same gradient as within the whole.
+        share = divisor[self.settings.reduction].clamp(min=1) / len(rollout)
+        tensors = rollout.to_tensors() | {DIVISOR: share.expand(len(rollout))}
+        return Batch(tensors, None, torch.arange(len(rollout), device=self.device))
+
+    def written_or_read(self, step: int, generator: torch.Generator) -> RolloutBatch:
+        """`num_generations` completions of each prompt, by whom its coin says: the share of the student's own is that of the coins."""
         found = self.language.continuations(
             self.settings.batch_size, prompt_tokens=self.settings.prompt_tokens, completion_tokens=self.settings.max_new_tokens
         )(step, generator)
@@ -58,30 +70,23 @@ class Gkd(LanguageMethod):
             coins = coins[:1].expand(len(found))
         own = coins < self.settings.on_policy_share
         # Places and not a mask: how many there are is known here, and a GPU need not be asked.
-        ours, others = (which.nonzero()[:, 0].to(self.device) for which in (own, ~own))
+        ours, others = (which.nonzero()[:, 0].to(self.device).repeat_interleave(self.settings.num_generations) for which in (own, ~own))
         parts = [self.sampled(found, ours, "student", generator)] if len(ours) else []
         if len(others):
             parts.append(self.sampled(found, others, "teacher", generator) if self.settings.seq_kd else self.read(found, others))
-        rollout = RolloutBatch.joined(parts)
-
-        divisor = {"batchmean": rollout.tokens, "sum": torch.ones_like(rollout.tokens), "mean": rollout.tokens * self.vocabulary}
-        # Each row's part of what the sum over all tokens is divided by: a piece of the batch then has the same gradient as within the whole.
-        share = divisor[self.settings.reduction].clamp(min=1) / len(rollout)
-        tensors = rollout.to_tensors() | {DIVISOR: share.expand(len(rollout))}
-        self.seconds["sampling"] += time.perf_counter() - started
-        return Batch(tensors, None, torch.arange(len(rollout), device=self.device))
+        return RolloutBatch.joined(parts)
 
     def sampled(self, found: Batch, rows: Tensor, source: Source, generator: torch.Generator) -> RolloutBatch:
-        """`num_generations` completions of each prompt at the places `rows`, by one of the two models."""
+        """A completion of the prompt at each of the places `rows`, by one of the two models."""
         writer = self.policy if source == "student" else self.scorer
-        prompts = found.inputs[rows].repeat_interleave(self.settings.num_generations, dim=0)
+        prompts = found.inputs[rows]
         sampling = self.language.sampling(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.sampling_temperature)
         return generate(
             writer, prompts, torch.ones_like(prompts), sampling, generator, source=source, policy_version=self.position.phase_step
         )
 
     def read(self, found: Batch, rows: Tensor) -> RolloutBatch:
-        """The text as it goes on after the prompts at the places `rows`."""
+        """The text as it goes on after the prompt at each of the places `rows`; the same again for a prompt that is asked for again."""
         prompts, completions = found.inputs[rows], found.targets[rows]
         return new_batch(
             prompt_ids=prompts,
@@ -94,21 +99,21 @@ class Gkd(LanguageMethod):
     # Learning
 
     def step(self, batch: Batch) -> Logs:
-        started = time.perf_counter()
-        tensors = dict(batch.inputs)
-        divisor = tensors.pop(DIVISOR).sum()
-        rollout = RolloutBatch.from_tensors(tensors)
-        student_log_probs = self.student_log_probs(rollout)
-        distance = divergence_of_log_probs(
-            student_log_probs=student_log_probs, teacher_log_probs=self.teacher_log_probs(rollout), beta=self.settings.beta
-        )
-        loss = reduce_tokens(distance, rollout.completion_mask, "sum") / divisor
-        if self.settings.scale_by_temperature:
-            loss = loss * self.settings.temperature**2
+        with self.clock.timed("learning"):
+            tensors = dict(batch.inputs)
+            divisor = tensors.pop(DIVISOR).sum()
+            rollout = RolloutBatch.from_tensors(tensors)
+            student_log_probs = self.student_log_probs(rollout)
+            distance = divergence_of_log_probs(
+                student_log_probs=student_log_probs, teacher_log_probs=self.teacher_log_probs(rollout), beta=self.settings.beta
+            )
+            loss = reduce_tokens(distance, rollout.completion_mask, "sum") / divisor
+            if self.settings.scale_by_temperature:
+                loss = loss * self.settings.temperature**2
 
-        self.update(self.optimizer, loss)
-        doubt = reduce_tokens(entropy(student_log_probs.detach()), rollout.completion_mask)
-        return self.noted(loss, doubt, rollout, started)
+            self.update(self.optimizer, loss)
+            doubt = reduce_tokens(entropy(student_log_probs.detach()), rollout.completion_mask)
+            return self.noted(loss, doubt, rollout)
 
     def student_log_probs(self, rollout: RolloutBatch) -> Tensor:
         """(B, C, V) at the loss's temperature, with a graph."""
@@ -121,29 +126,31 @@ class Gkd(LanguageMethod):
         return self.log_probs(self.scorer, rollout)
 
     def log_probs(self, model: CausalLM, rollout: RolloutBatch) -> Tensor:
-        width = rollout.completion_width
-        logits = model(rollout.ids, rollout.mask, keep=width + 1)
-        return softened_log_probs(completion_logits(logits, width), self.settings.temperature)
+        return softened_log_probs(logits_of(model, rollout), self.settings.temperature)
 
-    def noted(self, loss: Tensor, doubt: Tensor, rollout: RolloutBatch, started: float) -> Logs:
-        """The step's terms, after what the end of the run tells is kept."""
+    def noted(self, loss: Tensor, doubt: Tensor, rollout: RolloutBatch) -> Logs:
+        """The step's terms, after what is reported at the end of the run is kept."""
         self.written += torch.bincount(rollout.source, minlength=len(SOURCES))
         self.entropies[min(self.position.phase_step, len(self.entropies) - 1)] = doubt
-        self.seconds["learning"] += time.perf_counter() - started
         own = (rollout.source == SOURCES.index("student")).float()
         return {"loss": loss, "entropy": doubt, "completion_length": rollout.tokens / len(rollout), "on_policy": own.mean()}
 
-    # What is told
+    # What is reported, and what is kept
+
+    def judged(self, metrics: Mapping[str, float | None], *, final: bool) -> None:
+        """Keeps the best student so far by the validation rows, and leaves it at the end beside the last one, which is the run's."""
+        self.best.see(self.student, metrics, step=self.position.step)
+        if final and self.best.weights:
+            self.save_tensors("best_student", self.best.weights, {**self.best.facts(), **self.student_blueprint})
 
     def diagnostics(self) -> Diagnostics:
         """The share of the training sequences so far that the student wrote itself."""
         rows = float(self.written.sum())
         return Diagnostics({"on_policy_share": float(self.written[SOURCES.index("student")]) / rows if rows else None})
 
-    def tell(self) -> None:
+    def report_at_end(self) -> None:
         """What should make a person look twice."""
-        sampling, learning = self.seconds["sampling"], self.seconds["learning"]
-        self.log(f"Sampling took {sampling:.1f} seconds, learning {learning:.1f}.")
+        self.log("Sampling took {sampling:.1f} seconds, learning {learning:.1f}.".format(**self.clock.seconds))
         tenth = max(1, len(self.entropies) // 10)
         first, last = float(self.entropies[:tenth].mean()), float(self.entropies[-tenth:].mean())
         if last < COLLAPSED * first:

@@ -34,7 +34,7 @@ class Settings(TrainingSettings):
         30,
         ge=0,
         le=100_000,
-        description="Epochs of supervised training that make the student's starting point; 0 for the student of an earlier run, or to start from scratch.",
+        description="Epochs of supervised training that make the student's starting point; 0 for the student of an earlier run, which the baseline then starts from as well, or to start from scratch.",
     )
     warm_up_learning_rate: float = Field(1e-2, gt=0, le=100, description="Step size at the start of those epochs; all else is as set here.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Step size at the start of the schedule.")
@@ -68,6 +68,8 @@ card = MethodCard(
     student=Needs("classifier", trained_weights=False),
     teachers=Needs("classifier", at_least=1, at_most=16),
     check=check,
+    # From the same checkpoint, for as many steps: with the student of an earlier run and no warm-up, both start from its weights.
+    baseline="supervised",
     epochs=80,
     presets={
         "small": Preset(

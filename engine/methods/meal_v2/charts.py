@@ -79,7 +79,7 @@ def discriminator_course(history: Tensor) -> charts.ChartSpec:
 
 
 def warnings(metrics: Mapping[str, float | None], *, largest_entropy: float, adversarial: str) -> charts.ChartSpec:
-    """What tells early that a run goes wrong, each with its number and whether to look at it."""
+    """Early signs that a run goes wrong, each with its number and whether to look at it."""
 
     def row(what: str, name: str, wrong: Any, remedy: str) -> list[str | float | None] | None:
         value = metrics.get(name)

@@ -50,13 +50,13 @@ def ensemble(seed: int, folders: Mapping[str, Path]) -> dict[str, float | None]:
     """The teachers' average on the test rows, judged as a student is."""
     import torch
 
-    from engine.models.committee import Committee
+    from engine.models.ensemble import Ensemble
     from engine.run.export import load_model
     from engine.spec import catalog
 
     options = catalog.tasks()["digits"].options.model_validate({"split": "random", "split_seed": seed + 100})
     task = catalog.load_task("digits")(options, torch.device("cpu"))
-    committee = Committee([load_model(folders[name])[0] for name in TEACHERS]).eval()
+    committee = Ensemble([load_model(folders[name])[0] for name in TEACHERS]).eval()
     with torch.no_grad():
         return dict(task.judge(committee, "test", teacher=None, final=False).metrics)
 

@@ -18,7 +18,7 @@ from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.meal_v2 import charts
 from engine.methods.meal_v2.card import Settings, card
 from engine.methods.meal_v2.discriminator import discriminator, discriminator_accuracy, discriminator_loss, is_dead, judged
-from engine.models.committee import Committee
+from engine.models.ensemble import Ensemble
 from engine.seeds import derived_seed, undisturbed
 
 FIRST_ROWS = 512
@@ -103,7 +103,7 @@ class MealV2(Method):
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Where the student stands before its teachers speak, and what can be told to go wrong before the first step."""
+        """Where the student stands before its teachers speak, and what can already be seen to go wrong."""
         validation = self.task.judge(self.student, "validation", teacher=None, final=False).metrics
         self.start = {name: float(validation[name] or 0.0) for name in ("accuracy", "nll")}
         self.log(f"The student starts with accuracy {self.start['accuracy']:.4f} and NLL {self.start['nll']:.4f} on validation.")
@@ -159,7 +159,7 @@ class MealV2(Method):
 
     def reference(self) -> nn.Module:
         """What the student is to match: the teacher, or the average of several."""
-        return self.teachers[0] if len(self.teachers) == 1 else Committee(self.teachers).eval()
+        return self.teachers[0] if len(self.teachers) == 1 else Ensemble(self.teachers).eval()
 
     def diagnostics(self) -> Diagnostics:
         """Student, teachers and their average on the validation rows, and what the discriminator makes of them."""

@@ -1,10 +1,10 @@
 """What a person chooses when a data set is distilled by matching training trajectories."""
 
-from engine.distilled_sets.settings import MatchingSettings, check_matching
+from engine.distilled_sets.settings import BUFFERS_ENVIRONMENT, TrajectorySettings, check_matching
 from engine.spec.cards import MethodCard, Needs, Preset
 
 
-class Settings(MatchingSettings):
+class Settings(TrajectorySettings):
     pass
 
 
@@ -33,6 +33,7 @@ card = MethodCard(
     baseline=None,
     steps=200,
     check=check_matching,
+    environment=BUFFERS_ENVIRONMENT,
     presets={
         "small": Preset("One picture a class on digits, from four experts of twelve epochs, 200 iterations: about half a minute."),
         "paper": Preset(

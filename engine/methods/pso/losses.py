@@ -1,7 +1,9 @@
-"""Densities of a few-step sampler's transitions, and the losses that compare two of them. Pure functions; equations by the method's page.
+"""The density of a state under a transition of the sampler, and the losses that compare two of them. Pure functions; equations by the
+method's page.
 
-Samples are in the convention of `engine.diffusion`: x = x₀ + σ·noise, and a denoiser gives x̂₀. `sigma` and `sigma_to` are (batch,) noise
-levels before and after a transition, sigma > sigma_to > 0.
+The transitions' means and deviations are those of `engine.diffusion.samplers.transition`, of states x = x₀ + σ·noise. The published density
+of re-noising has mean √ᾱ·x̂₀ and deviation √(1 − ᾱ), for variance-preserving states √ᾱ·x; dividing by √ᾱ, which moves every log-density by
+the same constant, gives mean x̂₀ and deviation σ.
 """
 
 import math
@@ -11,26 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.diffusion.denoiser import beside
-
-
-def renoising(x0: Tensor, *, sigma_to: Tensor) -> tuple[Tensor, Tensor]:
-    """Density B, of a consistency-type sampler: mean and standard deviation of the next state, x0 (batch, …) → the same shape and (batch,).
-
-    The published form has mean √ᾱ·x̂₀ and deviation √(1 − ᾱ) for variance-preserving states √ᾱ·x; dividing by √ᾱ, which moves every
-    log-density by the same constant, gives mean x̂₀ and deviation σ.
-    """
-    return x0, sigma_to
-
-
-def ancestral(x: Tensor, x0: Tensor, *, sigma: Tensor, sigma_to: Tensor) -> tuple[Tensor, Tensor]:
-    """Density A, of the Euler-ancestral sampler: mean (batch, …) and standard deviation σ_up (batch,) of the next state.
-
-    σ_up² = σ_to²(σ² − σ_to²)/σ² and σ_down² = σ_to² − σ_up²; the mean is the Euler step from σ to σ_down.
-    """
-    up_squared = sigma_to.square() * (sigma.square() - sigma_to.square()) / sigma.square()
-    down = (sigma_to.square() - up_squared).sqrt()
-    mean = x + (x - x0) * beside((down - sigma) / sigma, x)
-    return mean, up_squared.sqrt()
 
 
 def log_density(x: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:

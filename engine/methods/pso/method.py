@@ -7,7 +7,7 @@ example is preferred to a sample of the starting model, and denoising errors sta
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,14 @@ from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.pso.card import Settings, card
 from engine.methods.pso.charts import pictures_of
-from engine.methods.pso.losses import (
-    denoising_error,
-    hinge_loss,
-    log_density,
-    log_ratios,
-    offline_logits,
-    online_logits,
-    pairwise_loss,
-    preferences,
-)
-from engine.methods.pso.sampling import trajectories, transition
+from engine.methods.pso.diagnosis import BESIDE_START, SIGNS, beside_start, offline_signs, online_signs
+from engine.methods.pso.losses import denoising_error, hinge_loss, log_ratios, offline_logits, online_logits, pairwise_loss, preferences
+from engine.methods.pso.sampling import log_likelihood, trajectories
 from engine.methods.pso.signs import warnings_of
-from engine.metrics.distances import energy_distance, spread_within
 
 VIEWED, VIEW_SEED = 1000, 45
-RECENT: Final = ("implicit_accuracy", "clip_fraction", "log_ratio_winner", "log_ratio_loser")
 MEMORY = 30
-"""Updates over which the running means of RECENT go back."""
+"""Updates over which the running means of SIGNS go back."""
 
 
 class PSO(Method):
@@ -47,27 +37,23 @@ class PSO(Method):
         assert isinstance(self.student, Sampler), f"a generator has levels and samples; got {type(self.student).__name__}"
         assert self.settings.reward is not None, "a parsed spec names the reward"
         self.reward = self.settings.reward
-        if self.settings.levels:
-            self.student.levels = tuple(self.settings.levels)
-        least = 2 if self.settings.mode == "online" else 1
-        if len(self.student.levels) < least:
-            raise SpecError.at(
-                "student",
-                f"must be a generator of at least {least} step{'s' * (least > 1)} for {self.settings.mode} tuning, since the last step has no "
-                f"likelihood; it has {len(self.student.levels)}. Name more in settings.levels.",
-            )
+        # What is judged and shipped is sampled as it was tuned; so is the starting model beside it.
+        self.student.levels = tuple(self.settings.levels) or self.student.levels
+        self.student.transition = self.settings.sampler
+        refuse_too_few(len(self.student.levels), self.settings.mode)
         self.levels = torch.tensor(self.student.levels, dtype=torch.float32, device=self.device)
         self.start = copy.deepcopy(self.student).eval().requires_grad_(False)
         self.optimizer = self.make_optimizer(self.student)
-        # Online, what was sampled last: pairs of trajectories, their rewards and classes, and the order in which pairs are visited.
-        self.states, self.pair_rewards = self.no_numbers(), self.no_numbers()
-        self.pair_labels, self.order = self.no_numbers().long(), self.no_numbers().long()
-        # Offline, what is compared with what.
-        self.targets, self.negatives = self.no_numbers(), self.no_numbers()
-        self.target_labels, self.negative_labels = self.no_numbers().long(), self.no_numbers().long()
-        self.recent = torch.zeros(len(RECENT), device=self.device)
+        # Online: the pairs of trajectories that were sampled last, and the order in which they are visited.
+        self.states, self.pair_rewards = self.nothing(), self.nothing()
+        self.pair_labels, self.order = self.nothing().long(), self.nothing().long()
+        # Offline: the examples, and the samples that they are preferred to.
+        self.targets, self.negatives = self.nothing(), self.nothing()
+        self.target_labels, self.negative_labels = self.nothing().long(), self.nothing().long()
+        self.recent = torch.zeros(len(SIGNS), device=self.device)
 
-    def no_numbers(self) -> Tensor:
+    def nothing(self) -> Tensor:
+        """(0,)."""
         return torch.empty(0, device=self.device)
 
     def phases(self) -> Iterator[Phase]:
@@ -89,18 +75,10 @@ class PSO(Method):
             self.sample_pairs(size * batches, generator)
         rows = self.order[place * size : (place + 1) * size]
         turns = self.turns(size, turn, generator)
-        preferred = [
-            preferences(self.pair_rewards[rows], several=self.settings.several_rewards, generator=generator) for _ in turns.unbind(dim=1)
-        ]
+        scores, several = self.pair_rewards[rows], self.settings.several_rewards
+        preferred = [preferences(scores, several=several, generator=generator) for _ in turns.unbind(dim=1)]
         inputs = {"states": self.states[rows], "turns": turns, "preferred": torch.stack(preferred, dim=1)}
-        return Batch(inputs, None if self.task.card.classes is None else self.pair_labels[rows], rows)
-
-    def turns(self, rows: int, turn: int, generator: torch.Generator) -> Tensor:
-        """Which transitions an update visits, (rows, visits) int64: one and the same for all, or all of them in an order of each pair's own."""
-        if self.settings.step_per_transition:
-            return torch.full((rows, 1), turn, device=self.device)
-        order: Tensor = torch.rand(rows, len(self.levels) - 1, generator=generator, device=self.device).argsort(dim=1)
-        return order
+        return Batch(inputs, self.pair_labels[rows] if self.has_classes() else None, rows)
 
     def sample_pairs(self, count: int, generator: torch.Generator) -> None:
         """Two trajectories with the same class and starting noises of their own, for each of `count` pairs, and the rewards of their ends."""
@@ -113,41 +91,42 @@ class PSO(Method):
             self.pair_labels = labels
         self.order = torch.randperm(count, generator=generator, device=self.device)
 
+    def turns(self, rows: int, turn: int, generator: torch.Generator) -> Tensor:
+        """Which transitions an update visits, (rows, visits) int64: one and the same for all, or all of them in an order of each pair's own."""
+        if self.settings.step_per_transition:
+            return torch.full((rows, 1), turn, device=self.device)
+        order: Tensor = torch.rand(rows, len(self.levels) - 1, generator=generator, device=self.device).argsort(dim=1)
+        return order
+
     def online_step(self, batch: Batch) -> Logs:
         """One transition of each pair, or one after the other with their losses averaged, and one update."""
-        compared = [
-            self.compare(batch.inputs["states"], number, preferred, batch.targets)
-            for number, preferred in zip(batch.inputs["turns"].unbind(dim=1), batch.inputs["preferred"].unbind(dim=1), strict=True)
-        ]
+        visits = zip(batch.inputs["turns"].unbind(dim=1), batch.inputs["preferred"].unbind(dim=1), strict=True)
+        compared = [self.compare(batch.inputs["states"], number, preferred, batch.targets) for number, preferred in visits]
         loss = torch.stack([each for each, _ in compared]).mean()
-        found = torch.stack([each for _, each in compared]).mean(dim=0)
+        signs = torch.stack([each for _, each in compared]).mean(dim=0)
         self.update(self.optimizer, loss)
-        self.remember(found)
-        return {"loss": loss, **dict(zip(RECENT, found.unbind(), strict=True))}
+        self.remember(signs)
+        return {"loss": loss, **dict(zip(SIGNS, signs.unbind(), strict=True))}
 
     def compare(self, states: Tensor, number: Tensor, preferred: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss of transition `number` (rows,) of pairs (rows, 2, S, …) with preferences (rows, 2), and what RECENT names."""
+        """The loss of transition `number` (rows,) of pairs (rows, 2, S, …) with preferences (rows, 2), and what SIGNS names."""
+        low, high = self.settings.ratio_low, self.settings.ratio_high
+        lp = self.log_likelihoods(self.student, states, number, labels)
+        with torch.no_grad():
+            reference = self.log_likelihoods(self.start, states, number, labels)
+        logits = online_logits(log_ratios(lp, reference, low=low, high=high), preferred)
+        loss = pairwise_loss(logits, beta=self.settings.beta).mean()
+        return loss, online_signs(logits, ratios=lp - reference, preferred=preferred, low=low, high=high)
+
+    def log_likelihoods(self, model: nn.Module, states: Tensor, number: Tensor, labels: Tensor | None) -> Tensor:
+        """log p, (rows, 2), of transition `number` (rows,) of pairs (rows, 2, S, …) under a model."""
         row = torch.arange(len(number), device=self.device)
         before, after = states[row, :, number].flatten(0, 1), states[row, :, number + 1].flatten(0, 1)
         sigma, sigma_to = self.levels[number].repeat_interleave(2), self.levels[number + 1].repeat_interleave(2)
         both = None if labels is None else labels.repeat_interleave(2)
-
-        def log_density_under(model: nn.Module) -> Tensor:
-            mean, std = transition(before, model(before, sigma, both), sigma=sigma, sigma_to=sigma_to, sampler=self.settings.sampler)
-            density: Tensor = log_density(after, mean=mean, std=std).unflatten(0, (-1, 2))
-            return density
-
-        lp = log_density_under(self.student)
-        with torch.no_grad():
-            reference = log_density_under(self.start)
-        low, high = self.settings.ratio_low, self.settings.ratio_high
-        logits = online_logits(log_ratios(lp, reference, low=low, high=high), preferred)
-        loss = pairwise_loss(logits, beta=self.settings.beta).mean()
-
-        ratio = (lp - reference).detach()
-        clipped = ((ratio.exp() < low) | (ratio.exp() > high)).float().mean()
-        won, lost = (mean_where(ratio, chosen) for chosen in (preferred > 0, preferred < 0))
-        return loss, torch.stack([(logits.detach() > 0).float().mean(), clipped, won, lost])
+        found = log_likelihood(model, before, after, both, sigma=sigma, sigma_to=sigma_to, sampler=self.settings.sampler)
+        pairs: Tensor = found.unflatten(0, (-1, 2))
+        return pairs
 
     # Offline
 
@@ -174,10 +153,8 @@ class PSO(Method):
         clean = torch.stack([self.targets[wanted], self.negatives[unwanted]], dim=1)
         level = torch.randint(len(self.levels), (size,), generator=generator, device=self.device)
         noise = torch.randn(clean[:, 0].shape, generator=generator, device=self.device)
-        labels = (
-            None if self.task.card.classes is None else torch.stack([self.target_labels[wanted], self.negative_labels[unwanted]], dim=1)
-        )
-        return Batch({"clean": clean, "sigma": self.levels[level], "noise": noise}, labels, wanted)
+        both = torch.stack([self.target_labels[wanted], self.negative_labels[unwanted]], dim=1) if self.has_classes() else None
+        return Batch({"clean": clean, "sigma": self.levels[level], "noise": noise}, both, wanted)
 
     def offline_step(self, batch: Batch) -> Logs:
         """The preference for the target over its negative, and the negative's own error."""
@@ -202,20 +179,19 @@ class PSO(Method):
         loss = preference + self.settings.prior_weight * prior
 
         self.update(self.optimizer, loss)
-        accuracy = (logits.detach() > 0).float().mean()
-        self.remember(torch.stack([accuracy, *[torch.zeros_like(accuracy)] * (len(RECENT) - 1)]))
-        return {"loss": loss, "loss/preference": preference, "loss/prior": prior, "implicit_accuracy": accuracy}
+        signs = offline_signs(logits)
+        self.remember(signs)
+        return {"loss": loss, "loss/preference": preference, "loss/prior": prior, SIGNS[0]: signs[0]}
 
     # Both
-
-    def remember(self, found: Tensor) -> None:
-        """Keeps running means of what RECENT names, for the evaluations."""
-        self.recent.lerp_(found, 1 / min(self.position.phase_step + 1, MEMORY))
 
     def run_sampler(self, model: nn.Module, count: int, labels: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """States (count, S, …) and samples (count, …) of this run's sampler."""
         noise = torch.randn(count, *self.task.card.input_shape, generator=generator, device=self.device)
-        return trajectories(model, noise, labels, levels=self.levels, sampler=self.settings.sampler, generator=generator)
+        return trajectories(model, noise, labels, levels=self.levels.tolist(), sampler=self.settings.sampler, generator=generator)
+
+    def has_classes(self) -> bool:
+        return self.task.card.classes is not None
 
     def new_labels(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Classes to ask for, (count,), all alike; None where the task has none."""
@@ -228,16 +204,21 @@ class PSO(Method):
         kinds = rewards.rewards(self.reward, classifier=getattr(self.task, "classifier", None))
         return torch.stack([kind(samples, labels) for kind in kinds], dim=1)
 
-    def blueprint(self) -> Mapping[str, Any] | None:
-        """The student's own, with the levels of this run's sampler."""
-        if not self.settings.levels:
-            return None
-        config = {**self.student_blueprint["config"], "levels": list(self.settings.levels)}
-        return {**self.student_blueprint, "config": config, "architecture": architecture_name(self.settings.levels)}
+    # What is made, and how it stands
+
+    def blueprint(self) -> Mapping[str, Any]:
+        """The student's own, with the sampler of this run."""
+        assert isinstance(self.student, Sampler)
+        own, sampling = self.student_blueprint, {"levels": list(self.student.levels), "transition": self.student.transition}
+        return {**own, "config": {**own["config"], **sampling}, "architecture": architecture_name(self.student.levels)}
 
     def reference(self) -> nn.Module:
         """The starting model: it is judged once, and its samples are shown beside."""
         return self.start
+
+    def remember(self, signs: Tensor) -> None:
+        """Keeps running means of what SIGNS names, for the evaluations."""
+        self.recent.lerp_(signs, 1 / min(self.position.phase_step + 1, MEMORY))
 
     def diagnostics(self) -> Diagnostics:
         """The generator beside its start: samples of both from the same noise, their rewards, and what the last updates were like."""
@@ -247,30 +228,23 @@ class PSO(Method):
             for model in (self.start, self.student)
         )
         if not bool(tuned.isfinite().all()):
-            return Diagnostics(dict.fromkeys(("reward_tuned", "reward_start", "win_rate", "drift", "drift_share")))
-        before, after = self.rewards_of(start, labels).double(), self.rewards_of(tuned, labels).double()
-        drift = energy_distance(start.flatten(1), tuned.flatten(1))
-        metrics: dict[str, float] = {
-            "reward_tuned": float(after.mean()),
-            "reward_start": float(before.mean()),
-            "win_rate": float(((after > before).double() + 0.5 * (after == before)).mean()),
-            "drift": drift,
-            "drift_share": drift / spread_within(start.flatten(1), None),
-            **self.recent_means(),
-        }
+            return Diagnostics(dict.fromkeys(BESIDE_START))
+        before, after = self.rewards_of(start, labels), self.rewards_of(tuned, labels)
+        metrics = beside_start(start=start, tuned=tuned, start_rewards=before, tuned_rewards=after)
+        signs = dict(zip(SIGNS, self.recent.tolist(), strict=True))
+        metrics |= signs if self.settings.mode == "online" else {SIGNS[0]: signs[SIGNS[0]]}
         for sentence in warnings_of(metrics, progress=self.position.step / self.budget.steps):
             self.log(sentence)
-        pictures = pictures_of(
-            start=start, tuned=tuned, start_rewards=before.mean(dim=1), tuned_rewards=after.mean(dim=1), reward=self.reward
+        means = {"start_rewards": before.double().mean(dim=1), "tuned_rewards": after.double().mean(dim=1)}
+        return Diagnostics(metrics, pictures_of(start=start, tuned=tuned, **means, reward=self.reward))
+
+
+def refuse_too_few(steps: int, mode: str) -> None:
+    """Raises SpecError when a sampler has no step to tune."""
+    least = 2 if mode == "online" else 1
+    if steps < least:
+        raise SpecError.at(
+            "student",
+            f"must be a generator of at least {least} step{'s' * (least > 1)} for {mode} tuning, since the last step has no likelihood; "
+            f"it has {steps}. Name more in settings.levels.",
         )
-        return Diagnostics(metrics, pictures)
-
-    def recent_means(self) -> dict[str, float]:
-        """What RECENT names; offline there is no likelihood, so only the accuracy."""
-        found = dict(zip(RECENT, self.recent.tolist(), strict=True))
-        return found if self.settings.mode == "online" else {RECENT[0]: found[RECENT[0]]}
-
-
-def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """The mean of values where chosen, of the same shape; 0 when none is."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -1,32 +1,31 @@
-"""A few-step sampler as a chain of Gaussian transitions, with everything on the way kept."""
+"""The sampler's chain of Gaussian transitions with everything on the way kept, and the likelihood of one of its transitions."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from engine.diffusion.denoiser import Denoise, beside
-from engine.methods.pso.losses import ancestral, renoising
-
-
-def transition(x: Tensor, x0: Tensor, *, sigma: Tensor, sigma_to: Tensor, sampler: str) -> tuple[Tensor, Tensor]:
-    """Mean (batch, …) and standard deviation (batch,) of the next state, from the state x and the prediction x0."""
-    if sampler == "ancestral":
-        return ancestral(x, x0, sigma=sigma, sigma_to=sigma_to)
-    return renoising(x0, sigma_to=sigma_to)
+from engine.diffusion.denoiser import Denoise
+from engine.diffusion.samplers import Transition, states, transition
+from engine.methods.pso.losses import log_density
 
 
 @torch.no_grad()
 def trajectories(
-    denoise: Denoise, noise: Tensor, labels: Tensor | None, *, levels: Tensor, sampler: str, generator: torch.Generator
+    denoise: Denoise, noise: Tensor, labels: Tensor | None, *, levels: Sequence[float], sampler: Transition, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Unit noise (rows, …) and falling levels (S,) → the states at those levels (rows, S, …) and the samples (rows, …).
+    """Unit noise (rows, …) and falling levels (S of them) → the states at those levels (rows, S, …) and the samples (rows, …).
 
     The last step has no noise of its own: it is the prediction at the last level.
     """
-    x = levels[0] * noise
-    states = [x]
-    for sigma, sigma_to in zip(levels, levels[1:], strict=False):
-        here, there = sigma.expand(len(x)), sigma_to.expand(len(x))
-        mean, std = transition(x, denoise(x, here, labels), sigma=here, sigma_to=there, sampler=sampler)
-        x = mean + beside(std, x) * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        states.append(x)
-    return torch.stack(states, dim=1), denoise(x, levels[-1].expand(len(x)), labels)
+    visited = list(states(denoise, noise, levels, labels, generator, kind=sampler))
+    last = visited[-1]
+    return torch.stack(visited, dim=1), denoise(last, last.new_full((len(last),), levels[-1]), labels)
+
+
+def log_likelihood(
+    denoise: Denoise, before: Tensor, after: Tensor, labels: Tensor | None, *, sigma: Tensor, sigma_to: Tensor, sampler: Transition
+) -> Tensor:
+    """log p(after | before), (rows,), of states (rows, …) at levels sigma (rows,) and sigma_to (rows,), with gradient through the mean only."""
+    mean, std = transition(sampler, before, denoise(before, sigma, labels), sigma=sigma, sigma_to=sigma_to)
+    return log_density(after, mean=mean, std=std)

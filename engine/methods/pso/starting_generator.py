@@ -1,5 +1,5 @@
 """The starting model of the small experiment: a two-moons denoiser made consistent in time segments, as Hyper-SD's first stage does it
-(Ren et al. 2024, arXiv:2404.13686), and the plain regression that the tuned generator is compared with.
+(Ren et al. 2024, arXiv:2404.13686).
 
 Times are variance-preserving, t in [0.02, 0.98] with α = cos(πt/2) and σ = sin(πt/2); the network is asked in the convention of
 `engine.diffusion`, at x/α with noise σ/α = tan(πt/2).
@@ -65,13 +65,16 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.
     optimizer.step()
 
 
-def regress(model: nn.Module, draw: Draw, *, steps: int, rate: float, last: float, clip: float | None, generator: torch.Generator) -> None:
-    """mean ‖D − x₀‖² at uniform times, in place; `draw` gives clean points (rows, 2)."""
+def regressed(
+    model: nn.Module, draw: Draw, *, steps: int, rate: float, last: float, clip: float | None, generator: torch.Generator
+) -> Iterator[None]:
+    """mean ‖D − x₀‖² at uniform times, in place; `draw` gives clean points (rows, 2). Yields after each update."""
     parameters = list(model.parameters())
     for optimizer in linear_adam(model, rate=rate, steps=steps, last=last):
         x0, t = draw(BATCH), T_MIN + (T_MAX - T_MIN) * torch.rand(BATCH, generator=generator)
         predicted = model(at_time(x0, t, torch.randn(x0.shape, generator=generator)), noise_level(t), None)
         descend(optimizer, F.mse_loss(predicted, x0), parameters, clip=clip)
+        yield
 
 
 def segment_start(n: Tensor, segments: int) -> Tensor:
@@ -110,22 +113,8 @@ def train_base(model: nn.Module, seed: int) -> None:
     def draw(rows: int) -> Tensor:
         return two_moons(rows, generator)
 
-    regress(model, draw, steps=2500, rate=2e-3, last=1e-5, clip=1.0, generator=generator)
+    for _ in regressed(model, draw, steps=2500, rate=2e-3, last=1e-5, clip=1.0, generator=generator):
+        pass
     teacher = copy.deepcopy(model).requires_grad_(False)
     for segments in (4, 1):
         make_consistent(model, teacher, draw, segments=segments, steps=700, generator=generator)
-
-
-def regress_on_best(model: nn.Module, samples: Tensor, scores: Tensor, seed: int, *, steps: int = 1200) -> None:
-    """The naive way, in place: plain denoising on the best quarter of `samples` (rows, 2) by `scores` (rows,)."""
-    best = samples[scores.topk(len(samples) // 4).indices]
-    generator = torch.Generator().manual_seed(seed)
-    regress(
-        model,
-        lambda rows: best[torch.randint(len(best), (rows,), generator=generator)],
-        steps=steps,
-        rate=2e-4,
-        last=0.0,
-        clip=None,
-        generator=generator,
-    )

@@ -15,7 +15,7 @@ from engine.losses.precision import full_precision
 from engine.losses.spread import mean_logit_std
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.vanilla_kd.card import Settings, card
-from engine.models.committee import Committee
+from engine.models.ensemble import Ensemble
 
 DIAGNOSTIC_ROWS = 256
 
@@ -87,7 +87,7 @@ class VanillaKD(Method):
         """What the student is to match: the teacher, or the average of several; an average of language models writes no text."""
         if len(self.teachers) > 1 and self.task.card.kind == "causal-lm":
             return None
-        return self.teachers[0] if len(self.teachers) == 1 else Committee(self.teachers, self.settings.teacher_weights).eval()
+        return self.teachers[0] if len(self.teachers) == 1 else Ensemble(self.teachers, self.settings.teacher_weights).eval()
 
     def diagnostics(self) -> Diagnostics:
         """The spread of the logits and of the targets, on the first validation rows."""

@@ -77,24 +77,6 @@ def test_levels_are_drawn_from_the_middle_of_the_table_with_both_ends():
     assert (int(whole.min()), int(whole.max())) == (0, 999)
 
 
-def test_the_input_of_a_later_step_is_what_the_sampler_would_have_made_of_the_noise():
-    noise, fresh = rows(0), rows(3, 2, 4, 1, 3)
-    weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-
-    given = matching.simulated_input(lambda x, sigma, y: weight * x / sigma[0], noise, [8.0, 4.0, 2.0], 2, None, fresh)
-
-    first = 0.5 * noise
-    second = 0.5 * (first + 4 * fresh[0]) / 4
-    assert torch.allclose(given, second + 2 * fresh[1], atol=1e-14)
-    assert not given.requires_grad
-
-
-def test_the_first_step_is_given_noise_alone():
-    noise = rows(0)
-
-    assert torch.equal(matching.simulated_input(lambda x, sigma, y: x, noise, [8.0, 4.0], 0, None, rows(3, 0, 4, 1, 3)), 8 * noise)
-
-
 def soft(value: float) -> float:
     return math.log1p(math.exp(value))
 

@@ -1,4 +1,4 @@
-"""Every kind of prediction says the same clean example, and a foreign network behaves as the EDM denoiser that it stands for."""
+"""Guidance, EDM's preconditioning and its loss."""
 
 import math
 
@@ -7,78 +7,11 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.denoiser import guided
-from engine.diffusion.parameterization import (
-    edm_loss,
-    edm_weight,
-    flow_denoiser,
-    from_x0,
-    log_normal_levels,
-    preconditioning,
-    to_x0,
-    vp_denoiser,
-)
-from engine.diffusion.schedules import alpha_bar, sigma_of_alpha_bar
-
-PREDICTIONS = ["eps", "x0", "v", "flow", "score"]
-M, V = 0.7, 0.3  # a Gaussian whose denoiser is known
+from engine.diffusion.parameterization import edm_loss, edm_weight, log_normal_levels, preconditioning
 
 
 def rows(seed: int, count: int = 6) -> Tensor:
     return torch.randn(count, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def ideal(x: Tensor, sigma: Tensor, y: Tensor | None) -> Tensor:
-    """E[x0 | x] for x0 ~ N(M, V)."""
-    noise = sigma[:, None] ** 2
-    return (V * x + noise * M) / (V + noise)
-
-
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize(("alpha", "sigma"), [(0.8, 0.6), (0.3, 0.7), (1.0, 5.0)])
-def test_what_a_network_says_and_the_clean_example_are_turned_into_each_other(prediction, alpha, sigma):
-    x0, x_t = rows(0), rows(1)
-    a, s = torch.tensor(alpha, dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64)
-
-    value = from_x0(prediction, x0, x_t, a, s)
-
-    assert torch.allclose(to_x0(prediction, value, x_t, a, s), x0, rtol=0, atol=1e-12)
-
-
-def test_the_targets_of_each_prediction_are_those_of_the_table():
-    x0, eps = rows(0), rows(1)
-    alpha, sigma = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
-    x_t = alpha * x0 + sigma * eps
-
-    targets = {name: from_x0(name, x0, x_t, alpha, sigma) for name in PREDICTIONS}
-
-    assert torch.allclose(targets["eps"], eps, atol=1e-13)
-    assert torch.allclose(targets["v"], 0.6 * eps - 0.8 * x0, atol=1e-13)
-    assert torch.allclose(targets["flow"], eps - x0, atol=1e-13)
-    assert torch.allclose(targets["score"], -eps / 0.8, atol=1e-13)
-
-
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_a_variance_preserving_network_is_the_denoiser_that_it_was_made_of(prediction):
-    bars = alpha_bar("scaled_linear")
-
-    def predict(x_t: Tensor, times: Tensor, y: Tensor | None) -> Tensor:
-        alpha, sigma = bars[times].sqrt()[:, None], (1 - bars[times]).sqrt()[:, None]
-        return from_x0(prediction, ideal(x_t / alpha, sigma_of_alpha_bar(bars[times]), y), x_t, alpha, sigma)
-
-    sigma = sigma_of_alpha_bar(bars[torch.tensor([3, 200, 400, 650, 900, 999])])
-    x = rows(2)
-
-    assert torch.allclose(vp_denoiser(predict, prediction, bars)(x, sigma, None), ideal(x, sigma, None), rtol=0, atol=1e-12)
-
-
-def test_a_flow_network_is_the_denoiser_that_it_was_made_of():
-    def predict(x_t: Tensor, times: Tensor, y: Tensor | None) -> Tensor:
-        share = times[:, None]
-        return from_x0("flow", ideal(x_t / (1 - share), times / (1 - times), y), x_t, 1 - share, share)
-
-    sigma, x = torch.tensor([0.02, 0.5, 1.0, 3.0, 20.0, 80.0], dtype=torch.float64), rows(3)
-
-    assert torch.allclose(flow_denoiser(predict)(x, sigma, None), ideal(x, sigma, None), rtol=0, atol=1e-12)
 
 
 def test_guidance_mixes_the_predictions_with_and_without_a_class_and_at_one_asks_only_once():

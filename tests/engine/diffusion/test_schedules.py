@@ -28,36 +28,6 @@ def test_the_table_is_the_grid_with_its_cleanest_level_first():
     assert bool((table.diff() > 0).all())
 
 
-def test_the_last_time_of_stable_diffusion_is_not_pure_noise():
-    bars = schedules.alpha_bar("scaled_linear")
-
-    assert float(bars[-1]) == pytest.approx(0.00466, abs=5e-6)
-    assert float(bars[0]) == pytest.approx(1 - 0.00085)
-
-
-@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "cosine"])
-def test_signal_and_noise_of_a_discrete_schedule_come_back_from_its_level(kind):
-    bars = schedules.alpha_bar(kind)
-
-    sigma = schedules.sigma_of_alpha_bar(bars)
-
-    assert torch.allclose(schedules.alpha_bar_of_sigma(sigma), bars, rtol=1e-10, atol=1e-14)
-    assert bool((sigma.diff() > 0).all())
-
-
-def test_the_cosine_schedule_by_hand():
-    betas = schedules.betas("cosine", 4)
-
-    f = [torch.cos(torch.tensor((t / 4 + 0.008) / 1.008 * torch.pi / 2, dtype=torch.float64)) ** 2 for t in range(5)]
-    assert betas.tolist() == pytest.approx([min(float(1 - f[t + 1] / f[t]), 0.999) for t in range(4)])
-
-
-def test_continuous_time_of_the_variance_preserving_process():
-    t = torch.tensor([1e-5, 0.5, 1.0], dtype=torch.float64)
-
-    assert torch.allclose(schedules.sigma_of_vp_time(t), ((0.5 * 19.9 * t**2 + 0.1 * t).exp() - 1).sqrt(), rtol=1e-9)
-
-
 def test_a_share_of_noise_and_its_level_come_back_from_each_other():
     share = torch.tensor([0.02, 0.25, 0.5, 20 / 21], dtype=torch.float64)
 
@@ -72,12 +42,6 @@ def test_a_shift_of_three_turns_a_quarter_into_a_half_and_keeps_both_ends():
 
     assert schedules.shifted(share, 3.0).tolist() == pytest.approx([0.0, 0.5, 1.0])
     assert torch.equal(schedules.shifted(share, 1.0), share)
-
-
-def test_the_nearest_level_is_the_one_in_logarithm():
-    table = torch.tensor([0.1, 1.0, 10.0])
-
-    assert schedules.nearest_index(torch.tensor([0.3, 0.32, 3.0, 3.3, 10.0]), table).tolist() == [0, 1, 1, 2, 2]
 
 
 def test_the_geometric_grid_has_equal_ratios():

@@ -67,6 +67,8 @@ def walk(method: Any, *, until: str | None = None) -> Iterator[tuple[Phase, dict
     for phase in method.phases():
         if phase.name == until:
             return
+        if phase.begin is not None:
+            phase.begin()
         for step in range(phase.steps):
             method.position.phase_step = step
             batch = phase.data(step, torch.Generator().manual_seed(step)) if callable(phase.data) else None

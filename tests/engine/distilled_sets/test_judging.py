@@ -9,7 +9,7 @@ from engine.distilled_sets.judging import Witnesses, baselines_of, judge_set, km
 from engine.distilled_sets.networks import trained_on
 from engine.metrics.cards import HEADLINE, METRICS
 from engine.models.build import build
-from engine.models.set_configs import Recipe
+from engine.models.set_configs import TrainingRecipe
 from engine.models.synthetic_set import SyntheticSet, synthetic_set
 from engine.spec import catalog
 from engine.tasks.task import Split
@@ -184,7 +184,7 @@ def test_rows_near_kmeans_centers_are_one_of_each_cluster():
 
 def test_a_set_larger_than_a_batch_is_walked_in_a_new_order_each_epoch():
     images, labels = pictures(6)
-    recipe = Recipe(networks=1, steps=5, batch_size=4, learning_rate=0.1, unseen_learning_rate=0.1)
+    recipe = TrainingRecipe(networks=1, steps=5, batch_size=4, learning_rate=0.1, unseen_learning_rate=0.1)
 
     one, same, other = (trained_on(network(), weights(1), images, labels, recipe=recipe, rate=0.1, seed=seed) for seed in (0, 0, 1))
 
@@ -193,7 +193,7 @@ def test_a_set_larger_than_a_batch_is_walked_in_a_new_order_each_epoch():
 
 def test_the_rate_falls_to_a_tenth_at_half_of_the_steps():
     images, labels = pictures(4)
-    recipe = Recipe(networks=1, steps=2, learning_rate=0.1, unseen_learning_rate=0.1)
+    recipe = TrainingRecipe(networks=1, steps=2, learning_rate=0.1, unseen_learning_rate=0.1)
     flat, theta = network(), weights(1)
 
     found = trained_on(flat, theta, images, labels, recipe=recipe, rate=0.1, seed=0)

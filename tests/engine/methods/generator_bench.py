@@ -33,18 +33,19 @@ def network(seed: int, **changes: Any) -> EdmMlp:
 
 
 def new(
-    method_id: str,
+    method: str | type[Method],
     settings: Mapping[str, Any] | None = None,
     *,
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
     steps: int = 4,
+    seed: int = 0,
     lines: list[str] | None = None,
 ) -> Method:
-    """Built and sealed as the runner does it. A method with teachers gets `network(0)`; `lines` takes what is said on the run's page."""
-    method_class = catalog.load_method(method_id)
+    """Built and sealed as the runner does it, from a method's id or class. One with teachers gets `network(0)`; `lines` takes what is logged."""
+    method_class = catalog.load_method(method) if isinstance(method, str) else method
     teachers = () if method_class.card.teachers is None else ((teacher or network(0)).eval().requires_grad_(False),)
-    method = method_class(
+    made = method_class(
         RunContext(
             task=bench(),
             settings=method_class.card.settings.model_validate({"batch_size": 8, **(settings or {})}),
@@ -52,7 +53,7 @@ def new(
             teachers=teachers,
             budget=Length(steps, 1),
             device=torch.device("cpu"),
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator().manual_seed(seed),
             position=Position(),
             micro=MicroBatch(),
             log=[].append if lines is None else lines.append,
@@ -60,9 +61,9 @@ def new(
             save_tensors=lambda name, tensors, meta: None,
         )
     )
-    method.build()
-    seal(method)
-    return method
+    made.build()
+    seal(made)
+    return made
 
 
 def apart(method: Method) -> Method:

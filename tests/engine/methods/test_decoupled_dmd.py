@@ -207,7 +207,7 @@ def test_both_turns_train_their_own_network_only_and_so_many_times():
     assert torch.equal(weights(method.real), teacher)
 
 
-def test_diagnostics_tell_the_share_of_the_augmentation_and_the_levels_drawn():
+def test_diagnostics_report_the_share_of_the_augmentation_and_the_levels_drawn():
     method = new("decoupled-dmd")
     terms = step(method, times=3)
 
@@ -225,7 +225,7 @@ def test_a_schedule_that_draws_anywhere_has_no_late_levels_to_count():
     assert new("decoupled-dmd", {"schedule_of_levels": "decoupled_full"}).diagnostics().metrics["late_levels"] is None
 
 
-def test_a_teacher_that_guidance_gets_nothing_from_is_told_of():
+def test_a_teacher_that_guidance_gets_nothing_from_is_logged():
     lines: list[str] = []
     teacher = network(0)
     torch.nn.init.zeros_(teacher.label.weight)

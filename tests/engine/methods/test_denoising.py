@@ -96,7 +96,7 @@ def test_a_named_generator_is_trained_as_a_denoiser():
     assert build(blueprint["builder"], blueprint["config"]).levels == ()
 
 
-def test_diagnostics_tell_the_loss_by_level_and_change_nothing():
+def test_diagnostics_report_the_loss_by_level_and_change_nothing():
     method, before = new("denoising"), None
     before = weights(method.student)
 

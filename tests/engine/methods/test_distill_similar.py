@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import SpecError
-from engine.methods.distill_similar.selection import ranks, weights_of
-from engine.metrics import transferability
+from engine.events import Log
+from engine.methods.distill_similar import transferability
+from engine.methods.distill_similar.selection import Probe, measured, ranks, weights_of
 from engine.models.build import build
 from engine.models.pictures import features_and_logits
 from engine.run.export import load_model
@@ -20,6 +21,7 @@ from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
 from engine.tasks.task import Split
 from tests.engine.methods.harness import CLASSES, INPUTS, data, new_method, weights
+from tests.engine.methods.test_transferability import slow_parc
 from tests.engine.tiny import Watcher, student_bytes
 
 SOURCES = tuple(f"run:00000000-0000-4000-8000-00000000000{index}" for index in (1, 2))
@@ -102,6 +104,11 @@ def test_tiny_weights_are_left_out_and_the_others_still_sum_to_one():
     assert found[2] == 0.0
     assert sum(found) == pytest.approx(1.0)
     assert found[0] / found[1] == pytest.approx((100 / 99) ** 9)
+
+
+def test_the_largest_weight_stays_where_all_are_below_the_least():
+    assert weights_of([40.0, 39.0, 38.0], power=1.0, least=0.9) == [1.0, 0.0, 0.0]
+    assert weights_of([40.0, 40.0, 38.0], power=1.0, least=0.9) == [0.5, 0.5, 0.0]
 
 
 def test_ranks_count_from_the_largest():
@@ -222,6 +229,23 @@ def test_similarity_is_measured_on_the_features_of_the_labeled_rows():
     assert method.weights == weights_of([each["parc"] for each in method.similarities], power=9.0, least=1e-4)
 
 
+@pytest.mark.parametrize("components", [None, 32])
+def test_the_interval_is_that_of_the_score_with_the_same_preprocessing_in_every_resample(components: int | None):
+    # 40 rows have 32 components, a resample of about 25 different ones has not.
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(40, 48)), np.arange(40) % 4
+    features[:, :4] += 2 * np.eye(4)[labels]
+    probe = Probe(features, generator.normal(size=(40, 3)), labels)
+
+    found = measured(probe, chosen="parc", components=components, resamples=30, seed=5)
+
+    scores, draws = [], np.random.default_rng(5)
+    for _ in range(30):
+        rows = np.unique(draws.integers(40, size=40))
+        scores.append(slow_parc(features[rows], labels[rows], dims=components))
+    assert found["interval"] == pytest.approx(np.quantile(scores, (0.025, 0.975)), abs=1e-6)
+
+
 def test_what_sources_say_is_asked_once_and_read_by_row():
     method = scored(new())
     split = method.task.splits["train"]
@@ -305,6 +329,37 @@ def test_weights_of_negative_measures_are_refused():
 # Runs
 
 
+@pytest.mark.parametrize("settings", [{}, {"components": 32}])
+def test_from_32_labels_on_the_source_of_the_same_digits_is_chosen_and_not_that_of_random_labels(settings, tmp_path):
+    models = {}
+    for ref, part in zip(SOURCES, ("random", "all"), strict=True):
+        run_spec = {
+            "method": "supervised",
+            "settings": {"learning_rate": 3e-3},
+            "task": "multi-source",
+            "task_options": {"part": part, "split_seed": 110},
+            "student": {"name": "mlp-128-64", "init_seed": 10},
+            "budget": {"epochs": 15},
+        }
+        assert execute(RunSpec.parse(run_spec), Watcher(), tmp_path / part).status == "succeeded"
+        models[ref] = tmp_path / part / "student"
+    target = {
+        "method": "distill-similar",
+        "task": "multi-source",
+        "task_options": {"split_seed": 110, "labeled": 32},
+        "teachers": list(SOURCES),
+        "settings": {"resamples": 20, **settings},
+        "budget": {"steps": 1},
+    }
+
+    assert execute(RunSpec.parse(target), Watcher(), tmp_path, models=models).status == "succeeded"
+
+    columns = _columns(tmp_path)
+    assert columns["rank"] == [2, 1]
+    assert columns["PARC"][1] > 50
+    assert all(low < score < high for low, score, high in zip(columns["PARC, low"], columns["PARC"], columns["PARC, high"], strict=True))
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("sources")
@@ -359,6 +414,22 @@ def test_sources_with_other_classes_than_the_target_teach_it_and_are_not_shipped
     assert meta["parameters"] == 64 * 32 + 32 + 32 * 5 + 5
     assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 5)
     assert np.isclose(sum(row[2] for row in _table(tmp_path)["cells"]), 1.0, atol=1e-3)
+
+
+def test_a_run_whose_weights_are_all_below_the_least_learns_from_the_most_similar_source_and_says_so(sources, tmp_path):
+    watcher = Watcher()
+
+    assert execute(spec(power=0.1, least_weight=0.9), watcher, tmp_path, models=sources).status == "succeeded"
+
+    columns = _columns(tmp_path)
+    assert sorted(columns["weight"]) == [0.0, 1.0]
+    assert columns["rank"][columns["weight"].index(1.0)] == 1
+    assert "All weights are below least_weight, 0.9: only the most similar source is used." in [line.text for line in watcher.of(Log)]
+
+
+def _columns(folder: Path) -> dict[str, list]:
+    table = _table(folder)
+    return {name: [row[at] for row in table["cells"]] for at, name in enumerate(table["columns"])}
 
 
 def _table(folder: Path) -> dict:

@@ -171,7 +171,7 @@ def test_diagnostics_show_the_direction_by_level_and_change_nothing():
     assert torch.equal(weights(method.student), before[1])
 
 
-def test_samples_that_leave_the_data_are_told_of():
+def test_samples_that_leave_the_data_are_logged():
     lines: list[str] = []
     method = new("dmd2", {"start": "student"}, lines=lines)
     method.diagnostics()

@@ -20,16 +20,18 @@ PLAIN = {"rho": 0.0, "alpha": 0.0, "ema_decay": None}
 def test_with_no_radius_and_no_average_it_is_matching_training_trajectories():
     flat, plain = finished(new_matcher("ftd", PLAIN)), finished(new_matcher("mtt"))
 
-    assert torch.allclose(flat.buffer, plain.buffer, atol=1e-6)
+    assert torch.allclose(flat.experts.trajectories, plain.experts.trajectories, atol=1e-6)
     assert torch.allclose(flat.set.images, plain.set.images, atol=1e-4)
 
 
 def test_a_radius_makes_other_experts_and_another_set():
     flat, plain = finished(new_matcher("ftd", {"ema_decay": None})), finished(new_matcher("mtt"))
 
-    assert (flat.buffer[:, -1] - plain.buffer[:, -1]).norm() > 0.05 * (plain.buffer[:, -1] - plain.buffer[:, 0]).norm()
+    assert (flat.experts.trajectories[:, -1] - plain.experts.trajectories[:, -1]).norm() > 0.05 * (
+        plain.experts.trajectories[:, -1] - plain.experts.trajectories[:, 0]
+    ).norm()
     assert not torch.allclose(flat.set.images, plain.set.images, atol=1e-4)
-    assert flat.recipe_hash() != plain.recipe_hash()
+    assert flat.experts.recipe_hash != plain.experts.recipe_hash
 
 
 def test_momentum_holds_the_direction_and_decay_is_that_of_the_restored_weights():
@@ -64,15 +66,16 @@ def test_both_passes_of_a_step_see_the_same_augmentation():
     assert all(step["expert_cosine"].item() == pytest.approx(1.0, abs=1e-5) and step["expert_rise"] == 0 for step in terms)
 
 
-def test_the_cosine_is_told_by_epoch_and_the_loss_rises_along_the_perturbation():
+def test_the_cosine_is_shown_by_epoch_and_the_loss_rises_along_the_perturbation():
     method = new_matcher("ftd", {"rho": 0.5})
 
     terms = [terms for _, terms in walk(method, until="initialize")]
 
     first_epoch = [step["expert_cosine"].item() for step in terms[:2]]
-    assert method.cosines.shape == (2, 3)
-    assert method.cosines[0, 0].item() == pytest.approx(sum(first_epoch) / 2)
+    assert method.experts.cosines.shape == (2, 3)
+    assert method.experts.cosines[0, 0].item() == pytest.approx(sum(first_epoch) / 2)
     assert all(step["expert_rise"] > 0 for step in terms)
+    assert method.diagnostics().metrics["expert_cosine"] == pytest.approx(float(method.experts.cosines.mean()))
     curves = method.diagnostics().tables["expert_cosines"]["series"]
     assert list(curves) == ["seed 0", "seed 1"] and curves["seed 0"]["x"] == [1, 2, 3]
 
@@ -93,9 +96,16 @@ def test_the_product_is_the_average_with_the_last_pictures_beside_it_and_both_ar
     assert swapped["unseen_accuracy"] == judged.metrics["raw_unseen_accuracy"]
 
 
-def test_too_slow_an_average_and_too_large_a_radius_are_told():
+def test_the_mean_cosine_is_that_of_the_matched_experts():
+    method = finished(new_matcher("ftd", {"held_out_seed": 7}))
+    method.experts.cosines.copy_(torch.tensor([[0.9] * 3, [0.7] * 3, [0.0] * 3]))
+
+    assert method.diagnostics().metrics["expert_cosine"] == pytest.approx(0.8)
+
+
+def test_too_slow_an_average_and_too_large_a_radius_are_warned_of():
     slow = finished(new_matcher("ftd", {"ema_decay": 0.999}))
-    slow.cosines.fill_(0.3)
+    slow.experts.cosines.fill_(0.3)
 
     warned = slow.warnings()
 

@@ -42,7 +42,7 @@ def new(task: StdlibText, settings: Mapping[str, Any] | None = None, *, student:
     method = Gkd(
         RunContext(
             task=task,
-            settings=gkd.Settings.model_validate({**SMALL, **(settings or {})}),
+            settings=gkd.GkdSettings.model_validate({**SMALL, **(settings or {})}),
             student=student or network(1),
             teachers=(network(2).eval().requires_grad_(False),),
             budget=Length(steps, 100),
@@ -153,6 +153,24 @@ def test_several_completions_stand_beside_each_prompt(task):
     assert len(batch) == 18
     assert torch.equal(rollout.prompt_ids[0], rollout.prompt_ids[2])
     assert len({tuple(row) for row in rollout.completion_ids[:3].tolist()}) > 1
+
+
+@pytest.mark.parametrize("coin", ["batch", "example"])
+def test_the_coins_are_read_the_same_with_several_completions_a_prompt(task, coin):
+    """A prompt has as many rows whoever writes them, so the share of own rows is that of the coins."""
+    once, thrice = (new(task, {"on_policy_share": 0.4, "coin": coin, "num_generations": count, "max_new_tokens": 1}) for count in (1, 3))
+
+    for seed in range(8):
+        own = [[source == "student" for source in sources(rollouts(method, seed=seed)[1])] for method in (once, thrice)]
+        assert len(own[1]) == 18
+        assert sum(own[1]) == 3 * sum(own[0])
+
+
+def test_the_text_stands_beside_its_prompt_as_often_as_a_sample_would(task):
+    _, rollout = rollouts(new(task, {"on_policy_share": 0.0, "num_generations": 3}))
+    _, once = rollouts(new(task, {"on_policy_share": 0.0}))
+
+    assert torch.equal(rollout.ids, once.ids.repeat_interleave(3, dim=0))
 
 
 def test_prompts_do_not_depend_on_who_writes(task):
@@ -304,10 +322,10 @@ def test_dropout_is_off_while_it_samples_and_while_it_learns_unless_asked(task):
     assert on[0] != on[1]
 
 
-# What is told
+# What is reported
 
 
-def test_what_it_tells_of_a_step_is_that_of_the_batch(task):
+def test_what_it_reports_of_a_step_is_that_of_the_batch(task):
     method = new(task, {"on_policy_share": 0.5, "coin": "example"})
     batch, rollout = rollouts(method)
     logs = method.student(rollout.ids)[:, 4:-1].log_softmax(dim=-1).detach()
@@ -320,13 +338,13 @@ def test_what_it_tells_of_a_step_is_that_of_the_batch(task):
     assert method.diagnostics().metrics["on_policy_share"] == pytest.approx(sources(rollout).count("student") / 6)
 
 
-def test_a_collapse_of_the_entropy_is_told_at_the_end(task):
+def test_a_collapse_of_the_entropy_is_reported_at_the_end(task):
     said: list[str] = []
     steady, fallen = (new(task, steps=20) for _ in range(2))
     for method, course in ((steady, torch.ones(20)), (fallen, torch.linspace(3, 0.1, 20))):
         object.__setattr__(method._context, "log", said.append)
         method.entropies.copy_(course)
-        method.tell()
+        method.report_at_end()
 
     warned = [line for line in said if "collapsed" in line]
     assert len(said) == 3

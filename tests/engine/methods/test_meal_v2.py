@@ -13,7 +13,10 @@ from engine.methods.meal_v2.card import card
 from engine.methods.meal_v2.charts import disputed, warnings
 from engine.methods.meal_v2.discriminator import discriminator, discriminator_accuracy, discriminator_loss, is_dead, judged
 from engine.methods.meal_v2.method import mean_logits
+from engine.run.export import load_model
 from engine.run.runner import execute
+from engine.spec import catalog
+from engine.spec.cards import TrainingSettings
 from engine.spec.run_spec import RunSpec
 from tests.engine.methods.harness import CLASSES, data, network, new_method, one_step, train, weights
 from tests.engine.tiny import Watcher, student_bytes
@@ -366,6 +369,37 @@ def test_a_trained_student_is_where_the_run_starts(models, tmp_path):
     assert found.metrics["start_accuracy"] == found.metrics["best_teacher_accuracy"]  # it is its own teacher
     assert found.metrics["accuracy_since_start"] == pytest.approx(found.metrics["accuracy"] - found.metrics["start_accuracy"])
     assert any("starts with accuracy" in line.text for line in watcher.of(Log))
+
+
+def test_its_baseline_starts_from_the_same_checkpoint_and_makes_as_many_steps_on_the_same_views(models, tmp_path):
+    spec = spec_of(student=TEACHER, settings={"warm_up_epochs": 0, "learning_rate": 2e-3})
+    shared = {name: value for name, value in spec.settings.items() if name in TrainingSettings.model_fields}
+    baseline = RunSpec.parse(
+        spec.model_dump(mode="json") | {"method": card.baseline, "method_version": 0, "settings": shared, "teachers": []}
+    )
+
+    seen = {each.method: first_views_of(each, tmp_path / each.method, models) for each in (spec, baseline)}
+
+    checkpoint = weights(load_model(models[TEACHER])[0])
+    for start, views, steps in seen.values():
+        assert torch.equal(start, checkpoint)
+        assert steps == 2 * spec.steps_per_epoch
+        assert torch.equal(views, seen["meal-v2"][1])
+
+
+def first_views_of(spec: RunSpec, folder: Path, models: dict[str, Path]) -> tuple[Tensor, Tensor, int]:
+    """The student's weights before the first step, the first batch as the student sees it, and how many steps the run makes."""
+    start, views, watcher = [], [], Watcher()
+
+    class Watched(catalog.load_method(spec.method)):
+        def step(self, batch):
+            if not views:
+                start.append(weights(self.student))
+                views.append(batch.inputs.clone())
+            return super().step(batch)
+
+    assert execute(spec, watcher, folder, models=models, method_class=Watched).status == "succeeded"
+    return start[0], views[0], len(watcher.terms())
 
 
 def test_augmented_views_are_the_same_after_a_resume(models, tmp_path):

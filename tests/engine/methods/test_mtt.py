@@ -1,4 +1,4 @@
-"""Matching training trajectories: experts, set and outer steps against slow versions, and what is told of them."""
+"""Matching training trajectories: experts, set and outer steps against slow versions, and what is reported of them."""
 
 import json
 from pathlib import Path
@@ -51,16 +51,16 @@ def test_an_expert_is_trained_as_torchs_sgd_does_and_recorded_after_each_epoch()
             F.cross_entropy(module(train.inputs[rows]), train.targets[rows]).backward()
             optimizer.step()
         recorded.append(nn.utils.parameters_to_vector(module.parameters()).detach().clone())
-    assert method.buffer.shape == (2, 4, len(recorded[0]))
-    assert torch.allclose(method.buffer[1], torch.stack(recorded), atol=1e-6)
+    assert method.experts.trajectories.shape == (2, 4, len(recorded[0]))
+    assert torch.allclose(method.experts.trajectories[1], torch.stack(recorded), atol=1e-6)
 
 
 def test_experts_are_those_of_their_own_seeds_whatever_the_runs_seed():
     one, other = before_distilling(seed=1), before_distilling(seed=2)
 
-    assert torch.equal(one.buffer, other.buffer)
+    assert torch.equal(one.experts.trajectories, other.experts.trajectories)
     assert not torch.equal(one.initial, other.initial)
-    assert one.recipe_hash() == other.recipe_hash()
+    assert one.experts.recipe_hash == other.experts.recipe_hash
 
 
 def test_the_buffer_is_left_with_the_seeds_and_a_hash_of_its_recipe():
@@ -68,18 +68,39 @@ def test_the_buffer_is_left_with_the_seeds_and_a_hash_of_its_recipe():
     longer = new_matcher(settings={"held_out_seed": 7, "expert_learning_rate": 0.1})
 
     tensors, facts = method.left["experts"]
-    assert torch.equal(tensors["trajectories"], method.buffer)
+    assert torch.equal(tensors["trajectories"], method.experts.trajectories)
     assert facts["seeds"] == [0, 1, 7]
-    assert facts["recipe"] == method.recipe_hash() != longer.recipe_hash()
+    assert facts["recipe"] == method.experts.recipe_hash != longer.experts.recipe_hash
 
 
 def test_a_held_out_expert_is_never_matched():
     method = before_distilling(settings={"held_out_seed": 7})
-    method.buffer[2] = float("nan")
+    method.experts.trajectories[2] = float("nan")
 
     losses = [method.distill(None)["outer_loss"] for _ in range(4)]
 
     assert all(bool(loss.isfinite()) for loss in losses)
+
+
+def test_the_accuracy_of_the_experts_leaves_the_held_out_one_out_and_its_own_stands_beside_it():
+    method = before_distilling(settings={"held_out_seed": 7})
+    method.expert_accuracy.copy_(torch.tensor([0.5, 0.7, 0.0]))
+
+    found = method.diagnostics()
+
+    assert found.metrics["expert_accuracy"] == pytest.approx(0.6)
+    assert [row[:4] for row in found.tables["experts"]["cells"]] == [
+        ["matched", 2, "0 to 1", pytest.approx(0.6)],
+        ["held out", 1, "7", 0.0],
+    ]
+
+
+def test_the_log_says_the_accuracy_of_the_matched_experts():
+    method = before_distilling(settings={"held_out_seed": 7, "expert_batch_size": 10})
+
+    one, other, held_out = method.expert_accuracy.tolist()
+    assert held_out != pytest.approx((one + other) / 2, abs=1e-3)  # else it could not be told from the mean over all
+    assert method.said == [f"The experts get {(one + other) / 2:.1%} of the validation rows right after 3 epochs."]
 
 
 # The set
@@ -123,8 +144,8 @@ def test_a_step_moves_pictures_and_rate_along_the_gradient_of_one_loss():
     before = method.initial.clone()
     found = full_gradient(
         method.network,
-        start=method.buffer[0, 0],
-        target=method.buffer[0, 1],
+        start=method.experts.trajectories[0, 0],
+        target=method.experts.trajectories[0, 1],
         images=before,
         labels=method.set.labels,
         rate=torch.tensor(0.03),
@@ -157,21 +178,21 @@ def test_the_learned_rate_never_falls_below_its_lowest():
         new_matcher(settings={"learned_rate_start": 1e-4, "learned_rate_rate": 100.0, "max_start_epoch": 1, "inner_steps": 1})
     )
 
-    assert min(method.rates.tolist()) >= 1e-4 * (1 - 1e-6)
+    assert min(method.course.rates.tolist()) >= 1e-4 * (1 - 1e-6)
 
 
 def test_starts_and_experts_are_drawn_from_all_that_are_allowed_and_no_others():
     method = finished(new_matcher(settings={"inner_steps": 1, "max_start_epoch": 3}, steps=30))
 
-    assert set(method.starts.tolist()) == {0, 1, 2}
+    assert set(method.course.starts.tolist()) == {0, 1, 2}
 
 
 def test_the_outer_loss_falls():
     settings = {"expert_batch_size": 15, "inner_steps": 8, "max_start_epoch": 2, "image_rate": 50.0}
 
-    told = finished(new_matcher(settings=settings, steps=40)).diagnostics().metrics
+    metrics = finished(new_matcher(settings=settings, steps=40)).diagnostics().metrics
 
-    assert told["outer_loss_end"] < 0.8 * told["outer_loss_start"]
+    assert metrics["outer_loss_end"] < 0.8 * metrics["outer_loss_start"]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.7, 1.0])
@@ -201,7 +222,7 @@ def test_expert_labels_are_the_target_snapshots_probabilities_on_the_pictures_be
     method.distill(None)
 
     module = build(BLUEPRINT["builder"], BLUEPRINT["config"])
-    nn.utils.vector_to_parameters(method.buffer[0, 1], module.parameters())
+    nn.utils.vector_to_parameters(method.experts.trajectories[0, 1], module.parameters())
     assert torch.allclose(method.product().labels, module(method.initial).softmax(dim=1).detach(), atol=1e-6)
     assert torch.allclose(method.product().labels.sum(dim=1), torch.ones(10), atol=1e-6)
     assert not method.product().labels.requires_grad
@@ -220,7 +241,7 @@ def test_the_best_set_is_kept_beside_the_last_one():
 
     best = max(range(6), key=lambda at: (accuracies[at], -at))
     assert torch.equal(method.product().images, sets[best])
-    assert method.best_accuracy.item() == pytest.approx(accuracies[best])
+    assert method.best.accuracy.item() == pytest.approx(accuracies[best])
     assert torch.equal(method.left["last-set"][0]["images"], sets[-1])
     assert len(set(accuracies)) > 1
 
@@ -239,7 +260,7 @@ def trained_accuracy(method: Any, seed: int) -> float:
     return module(rows.inputs).argmax(dim=1).eq(rows.targets).float().mean().item()
 
 
-# What is told
+# What is reported
 
 
 def test_all_numbers_and_pictures_are_there_once_pictures_moved_and_fit_into_json():
@@ -259,17 +280,17 @@ def test_all_numbers_and_pictures_are_there_once_pictures_moved_and_fit_into_jso
     assert [row[:2] for row in found.tables["sharpness"]["cells"]] == [[0, 1], [0, 3], [1, 1], [1, 3]]
 
 
-def test_before_the_first_iteration_only_the_experts_are_told():
+def test_before_the_first_iteration_only_the_experts_are_reported():
     method = new_matcher()
 
     assert method.diagnostics().metrics == {"expert_accuracy": 0.0}
     assert method.warnings() == []
 
 
-def test_a_gradient_that_reaches_nothing_and_a_rate_at_its_lowest_are_told():
+def test_a_gradient_that_reaches_nothing_and_a_rate_at_its_lowest_are_warned_of():
     method = finished(new_matcher(settings={"learned_rate_start": 1e-4, "learned_rate_rate": 0.0}))
     near_one = method.warnings()
-    method.image_gradient.zero_()
+    method.course.image_gradient.zero_()
 
     assert near_one[0].startswith("The outer loss ends at ") and near_one[1] == "The learned rate is at its lowest, 0.0001."
     assert method.warnings()[0] == "The gradient of the pictures is exactly 0: nothing reaches them."

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from engine.metrics.binning import adaptive, equal_mass, equal_width
+from engine.metrics.calibration import calibration_report
 
 
 def test_an_inner_edge_belongs_to_the_bin_above_it_and_one_to_the_last():
@@ -30,6 +33,34 @@ def test_a_stated_confidence_falls_where_the_float64_edges_put_it(stated: float,
     bins = equal_width(confidence, 10)
 
     assert bins.tolist() == [expected]
+
+
+def torchmetrics_ece(confidence: list[float], correct: list[int], *, n_bins: int) -> float:
+    """Of a classifier with two classes that chooses the first one with these confidences."""
+    probabilities = torch.tensor([[each, 1 - each] for each in confidence])
+    return multiclass_calibration_error(probabilities, 1 - torch.tensor(correct), num_classes=2, n_bins=n_bins, norm="l1").item()
+
+
+def test_torchmetrics_gives_a_confidence_of_one_a_bin_of_its_own_and_ours_is_in_the_last():
+    confidence, correct = [1.0, 0.96], [0, 1]
+
+    ours = calibration_report(confidence=confidence, correct=correct, n_bins=10)["ece"]
+
+    # Ours: one bin of mean confidence 0.98 and accuracy 1/2. Theirs: ½·|0 − 1| + ½·|1 − 0.96|.
+    assert equal_width(np.array(confidence), 10).tolist() == [9, 9]
+    assert ours == pytest.approx(0.48)
+    assert torchmetrics_ece(confidence, correct, n_bins=10) == pytest.approx(0.52, abs=1e-6)
+
+
+def test_an_edge_of_torchmetrics_is_single_precision_and_ours_is_double():
+    confidence, correct = [0.7, 0.65], [0, 1]
+
+    ours = calibration_report(confidence=confidence, correct=correct, n_bins=10)["ece"]
+
+    # Ours: 0.7 is below the seventh edge, 0.7000000000000001: one bin of mean confidence 0.675 and accuracy 1/2. Theirs: ½·0.7 + ½·0.35.
+    assert equal_width(np.array(confidence), 10).tolist() == [6, 6]
+    assert ours == pytest.approx(0.175)
+    assert torchmetrics_ece(confidence, correct, n_bins=10) == pytest.approx(0.525, abs=1e-6)
 
 
 def test_equal_mass_gives_the_first_groups_one_row_more():

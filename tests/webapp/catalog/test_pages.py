@@ -12,7 +12,7 @@ from tests.webapp.conftest import RunMaker
 from tests.webapp.pages import as_, text_of
 from webapp.accounts.models import Project, User
 from webapp.catalog.models import ModelRecord
-from webapp.catalog.queries import models_page
+from webapp.trained_models.rows import models_page
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 

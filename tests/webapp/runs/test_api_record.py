@@ -1,22 +1,15 @@
 """What a run has left, over REST."""
 
-import io
-import json
-import tarfile
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.test import AsyncClient
 
-from tests.runs import new_run, queued_run
+from tests.runs import new_run
 from tests.webapp.conftest import RunMaker, signed_in
 from tests.webapp.runs.history.test_curves import commit
 from webapp.accounts.models import Project, User
 from webapp.runs.history import points
-from webapp.runs.models import Artifact, Evaluation, LogLine, Run
+from webapp.runs.models import Evaluation, LogLine, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -127,83 +120,3 @@ def test_lists_have_pages(viewer: User, run: Run, what: str) -> None:
     found = get(viewer, f"runs/{run.pk}/{what}/", page_size=1)
 
     assert {"count", "next", "previous", "results"} <= found.keys()
-
-
-def artifact(run: Run, path: str, *, sha256: str = "0" * 64) -> Artifact:
-    return Artifact.objects.create(run=run, attempt=1, name=path[:200], kind="other", path=path, bytes=0, sha256=sha256)
-
-
-def download(user: User, one: Artifact, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body, read as an ASGI server reads them."""
-    client = AsyncClient()
-    client.force_login(user)
-
-    async def read() -> tuple[int, dict[str, str], bytes]:
-        answer = await client.get(f"/api/v1/artifacts/{one.pk}/download/", headers=headers)
-        body = b"".join([chunk async for chunk in answer]) if answer.streaming else answer.content
-        return answer.status_code, dict(answer.headers), body
-
-    return async_to_sync(read)()
-
-
-@pytest.mark.django_db(transaction=True)
-class TestDownloads:
-    def test_a_file_comes_as_it_is_under_a_name_of_its_own(self, viewer: User, run: Run, store: Path) -> None:
-        content = bytes(range(256)) * 10_000
-        (store / "tables").mkdir()
-        (store / "tables" / "bins.json").write_bytes(content)
-
-        status, headers, body = download(viewer, artifact(run, "tables/bins.json"))
-
-        assert (status, body) == (200, content)
-        assert headers["Content-Disposition"] == f'attachment; filename="{run.pk}-bins.json"'
-        assert headers["Content-Length"] == "2560000"
-
-    def test_a_folder_comes_as_a_tar_archive_without_its_links(self, viewer: User, run: Run, store: Path) -> None:
-        folder = store / "student"
-        folder.mkdir()
-        (folder / "model.json").write_text("{}")
-        (folder / "model.safetensors").write_bytes(b"x" * 1000)
-        (folder / "secret").symlink_to("/etc/passwd")
-
-        status, headers, body = download(viewer, artifact(run, "student"))
-
-        with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-            contents = {member.name: archive.extractfile(member).read() for member in archive.getmembers()}  # type: ignore[union-attr]
-        assert contents == {"student/model.json": b"{}", "student/model.safetensors": b"x" * 1000}
-        assert (status, headers["Content-Length"]) == (200, str(len(body)))
-        assert headers["Content-Disposition"] == f'attachment; filename="{run.pk}-student.tar"'
-
-    def test_who_has_it_already_is_told_so(self, viewer: User, run: Run, store: Path) -> None:
-        (store / "a").write_text("hello")
-        one = artifact(run, "a", sha256="ab" * 32)
-
-        status, headers, body = download(viewer, one, **{"If-None-Match": f'"{"ab" * 32}"'})
-
-        assert (status, headers["ETag"], body) == (304, f'"{"ab" * 32}"', b"")
-
-    @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "link", "folder/../../outside", "", ".", "missing", "a\x7f/b"])
-    def test_nothing_outside_the_store_is_sent(self, viewer: User, run: Run, store: Path, path: str) -> None:
-        (store.parent / "outside").write_text("secret")
-        (store / "link").symlink_to(store.parent / "outside")
-        (store / "folder").mkdir()
-
-        status, _, body = download(viewer, artifact(run, path))
-
-        assert (status, json.loads(body)) == (404, {"detail": "This file is not in the store."})
-
-
-def test_head_tells_the_size_and_sends_nothing(viewer: User, run: Run, store: Path) -> None:
-    (store / "a").write_text("hello")
-
-    answer = signed_in(viewer).head(f"/api/v1/artifacts/{artifact(run, 'a').pk}/download/")
-
-    assert (answer.status_code, answer.headers["Content-Length"]) == (200, "5")
-
-
-def test_an_artifact_that_is_not_there_is_not_found(viewer: User, project: Project) -> None:
-    queued_run(project)
-
-    found = get(viewer, f"artifacts/{uuid4()}/download/")
-
-    assert found == {"detail": "There is no such artifact, or its run is not in a project of yours.", "status": 404}

@@ -15,10 +15,10 @@ from engine.events import Outcome
 from tests.runs import claim, history_of, new_project, new_run
 from webapp.runs import lifecycle
 from webapp.runs.history import points
-from webapp.runs.lifecycle import ALLOWED, Claim, LeaseLost, NotAllowed
+from webapp.runs.lifecycle import ALLOWED, ClaimedRun, LeaseLost, NotAllowed
 from webapp.runs.models import HELD, Artifact, Attempt, HistoryLine, Run, State
-from workers.metric_history import History
-from workers.wire import Block
+from workers.metric_history import HistoryWriter
+from workers.wire import MetricBlock
 
 
 @dataclass
@@ -36,13 +36,13 @@ class Expected:
     from_step: int = 0
     steps: set[int] = field(default_factory=set)
 
-    def held_by(self, held: Claim) -> bool:
+    def held_by(self, held: ClaimedRun) -> bool:
         return self.state in HELD and self.attempt == held.attempt
 
 
 class Life(RuleBasedStateMachine):
     runs: Bundle[UUID] = Bundle("runs")
-    claims: Bundle[Claim] = Bundle("claims")
+    claims: Bundle[ClaimedRun] = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Life(RuleBasedStateMachine):
         return held
 
     @rule(held=claims)
-    def start(self, held: Claim) -> None:
+    def start(self, held: ClaimedRun) -> None:
         run = self.expected[held.run_id]
         if not run.held_by(held):
             with pytest.raises(LeaseLost):
@@ -95,15 +95,15 @@ class Life(RuleBasedStateMachine):
             run.steps = {step for step in run.steps if step <= run.from_step}
 
     @rule(held=claims, count=st.integers(1, 5))
-    def write(self, held: Claim, count: int) -> None:
+    def write(self, held: ClaimedRun, count: int) -> None:
         run = self.expected[held.run_id]
         if run.held_by(held) and not run.begun:
             return  # a worker writes after it has started
         first = max(run.steps, default=0) + 1
         try:
             with lifecycle.fenced(held.token):
-                block = Block(("loss",), np.arange(first, first + count), np.full((count, 1), float(held.attempt)))
-                History(held.run_id, held.attempt).write([block], points.newest_batch(held.run_id) + 1)
+                block = MetricBlock(("loss",), np.arange(first, first + count), np.full((count, 1), float(held.attempt)))
+                HistoryWriter(held.run_id, held.attempt).write([block], points.newest_batch(held.run_id) + 1)
                 artifact = {"name": f"table-{first}", "kind": "table", "path": "x", "bytes": 1, "sha256": "0" * 64}
                 Artifact.objects.get_or_create(run_id=held.run_id, attempt=held.attempt, **artifact)
             wrote = True
@@ -114,7 +114,7 @@ class Life(RuleBasedStateMachine):
             run.steps |= set(range(first, first + count))
 
     @rule(held=claims)
-    def checkpoint(self, held: Claim) -> None:
+    def checkpoint(self, held: ClaimedRun) -> None:
         run = self.expected[held.run_id]
         step = max(run.steps, default=0)
         if not run.held_by(held):
@@ -125,7 +125,7 @@ class Life(RuleBasedStateMachine):
             run.checkpoint = step
 
     @rule(held=claims, status=st.sampled_from(["succeeded", "failed", "stopped"]))
-    def settle(self, held: Claim, status: str) -> None:
+    def settle(self, held: ClaimedRun, status: str) -> None:
         run = self.expected[held.run_id]
         outcome = Outcome(status, 1, "Ended.")  # type: ignore[arg-type]
         if not run.held_by(held):
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
                 self._end(run, State(status))
 
     @rule(held=claims)
-    def crash(self, held: Claim) -> None:
+    def crash(self, held: ClaimedRun) -> None:
         if not self.expected[held.run_id].held_by(held):
             with pytest.raises(LeaseLost):
                 lifecycle.crashed(held.token, "It died.")
@@ -152,13 +152,13 @@ class Life(RuleBasedStateMachine):
             self._without_answer(held.run_id)
 
     @rule(held=claims)
-    def fall_silent(self, held: Claim) -> None:
+    def fall_silent(self, held: ClaimedRun) -> None:
         if self.expected[held.run_id].held_by(held):
             Attempt.objects.filter(run_id=held.run_id, number=held.attempt).update(heartbeat_at=Now() - timedelta(hours=1))
             self.expected[held.run_id].late = True
 
     @rule(held=claims)
-    def renew(self, held: Claim) -> None:
+    def renew(self, held: ClaimedRun) -> None:
         run = self.expected[held.run_id]
         if run.held_by(held):
             assert lifecycle.renew(held.token).stop == run.to_stop

@@ -1,27 +1,20 @@
 """What a run has left, over REST: curves, evaluations, artifacts, log, attempts, history."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
-from django.http import HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
-from django.utils.cache import patch_cache_control
-from django.utils.http import content_disposition_header, parse_etags
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from webapp.api.pagination import whole_number
-from webapp.api.parameters import choice, flag
+from webapp.api.parameters import choice, flag, whole_number
 from webapp.api.responses import reading
-from webapp.artifacts import downloads
-from webapp.runs import queries
+from webapp.runs.access import run_for
 from webapp.runs.api.serializers import (
     ArtifactSerializer,
     AttemptSerializer,
@@ -33,6 +26,7 @@ from webapp.runs.api.serializers import (
     LogSerializer,
 )
 from webapp.runs.history import curves
+from webapp.runs.log import lines_of
 from webapp.runs.models import Artifact, Attempt, Evaluation, HistoryLine
 
 RECORD = ["what a run has left"]
@@ -42,14 +36,14 @@ DEFAULT_LINES = 200
 MAX_LINES = 1000
 SUBJECTS = ("student", "teacher")
 SPLITS = ("validation", "test")
-AFTER = OpenApiParameter("after", description="The cursor of an earlier answer: only what is newer.")
+AFTER = OpenApiParameter("after", description="The cursor of an earlier response: only what is newer.")
 
 
 def _parameter(name: str, description: str) -> OpenApiParameter:
     return OpenApiParameter(name, OpenApiTypes.INT, description=description)
 
 
-class Metrics(APIView):
+class RunMetrics(APIView):
     @extend_schema(
         tags=RECORD,
         operation_id="runs_metrics",
@@ -67,14 +61,14 @@ class Metrics(APIView):
     )
     def get(self, request: Request, run_id: UUID) -> Response:
         """The run's curves. Long ones are thinned out, and keep every minimum and maximum that a chart of so many points can show."""
-        run = queries.run_for(request.user, run_id)
+        run = run_for(request.user, run_id)
         found = curves.history(
             run,
             series=names_among(request, "series"),
             after=request.query_params.get("after") or None,
-            points=whole_number(request, "points", DEFAULT_POINTS, least=curves.LEAST_POINTS, most=MAX_POINTS),
-            first=whole_number(request, "first"),
-            last=whole_number(request, "last"),
+            points=whole_number(request.query_params, "points", DEFAULT_POINTS, least=curves.LEAST_POINTS, most=MAX_POINTS),
+            first=whole_number(request.query_params, "first"),
+            last=whole_number(request.query_params, "last"),
         )
         return Response(
             {
@@ -116,7 +110,7 @@ class Evaluations(ListAPIView[Evaluation]):
         return EvaluationSerializer if self._flag("tables") else BriefEvaluationSerializer
 
     def get_queryset(self) -> QuerySet[Evaluation]:
-        run = queries.run_for(self.request.user, self.kwargs["run_id"])
+        run = run_for(self.request.user, self.kwargs["run_id"])
         found = Evaluation.objects.filter(run=run).order_by("step", "id")
         for field, choices in (("subject", SUBJECTS), ("split", SPLITS)):
             if value := choice(self.request.query_params, field, choices):
@@ -136,7 +130,7 @@ class Artifacts(ListAPIView[Artifact]):
     serializer_class = ArtifactSerializer
 
     def get_queryset(self) -> QuerySet[Artifact]:
-        run = queries.run_for(self.request.user, self.kwargs["run_id"])
+        run = run_for(self.request.user, self.kwargs["run_id"])
         return Artifact.objects.filter(run=run).order_by("-attempt", "name")
 
 
@@ -147,7 +141,7 @@ class Attempts(ListAPIView[Attempt]):
     serializer_class = AttemptSerializer
 
     def get_queryset(self) -> QuerySet[Attempt]:
-        run = queries.run_for(self.request.user, self.kwargs["run_id"])
+        run = run_for(self.request.user, self.kwargs["run_id"])
         return Attempt.objects.filter(run=run).order_by("number")
 
 
@@ -158,11 +152,11 @@ class StateHistory(ListAPIView[HistoryLine]):
     serializer_class = HistoryLineSerializer
 
     def get_queryset(self) -> QuerySet[HistoryLine]:
-        run = queries.run_for(self.request.user, self.kwargs["run_id"])
+        run = run_for(self.request.user, self.kwargs["run_id"])
         return HistoryLine.objects.filter(run=run).order_by("id")
 
 
-class Log(APIView):
+class RunLog(APIView):
     @extend_schema(
         tags=RECORD,
         operation_id="runs_logs",
@@ -175,46 +169,9 @@ class Log(APIView):
     )
     def get(self, request: Request, run_id: UUID) -> Response:
         """The run's log, oldest line first."""
-        run = queries.run_for(request.user, run_id)
-        limit = whole_number(request, "limit", DEFAULT_LINES, least=1, most=MAX_LINES)
-        after = whole_number(request, "after", 0)
+        run = run_for(request.user, run_id)
+        limit = whole_number(request.query_params, "limit", DEFAULT_LINES, least=1, most=MAX_LINES)
+        after = whole_number(request.query_params, "after", 0)
         assert limit is not None and after is not None
-        lines = queries.log_of(run, after=after, limit=limit, tail=flag(request.query_params, "tail"))
+        lines = lines_of(run, after=after, limit=limit, tail=flag(request.query_params, "tail"))
         return Response({"cursor": str(lines[-1].pk if lines else after), "results": LogLineSerializer(lines, many=True).data})
-
-
-class Download(APIView):
-    @extend_schema(
-        tags=RECORD,
-        operation_id="artifacts_download",
-        responses={
-            **reading(OpenApiResponse(OpenApiTypes.BINARY, "The file; a folder as a tar archive.")),
-            (200, "application/octet-stream"): OpenApiTypes.BINARY,
-        },
-    )
-    def get(self, request: Request, artifact_id: UUID) -> HttpResponseBase:
-        """The artifact's content. The ETag is its SHA-256, so that a reader who has it need not fetch it again."""
-        artifact = queries.artifact_for(request.user, artifact_id)
-        etag = f'"{artifact.sha256}"'
-        if etag in parse_etags(request.headers.get("If-None-Match", "")):
-            return HttpResponseNotModified(headers={"ETag": etag})
-        content = downloads.content_of(artifact)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(content.size),
-            "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
-            "ETag": etag,
-        }
-        response = (
-            HttpResponse(headers=headers)
-            if request.method == "HEAD"
-            else StreamingHttpResponse(_in_thread(content.chunks), headers=headers)
-        )
-        patch_cache_control(response, private=True, no_cache=True)
-        return response
-
-
-async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Reads a file away from the event loop. Under ASGI Django would first read all of an ordinary iterator into memory."""
-    while (chunk := await sync_to_async(lambda: next(chunks, None), thread_sensitive=False)()) is not None:
-        yield chunk

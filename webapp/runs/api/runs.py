@@ -1,4 +1,4 @@
-"""Runs over REST: list, launch, look, and everything that people do to them."""
+"""Runs over REST: list, look, and what people do to them. Launching adds to these in `webapp.launching.api`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,22 +6,21 @@ from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
-from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from webapp.accounts.models import Role, User
+from webapp.accounts.models import User
 from webapp.accounts.permissions import person, project_for
-from webapp.api.pagination import envelope, whole_number
+from webapp.api.pagination import envelope
+from webapp.api.parameters import whole_number
 from webapp.api.responses import reading, writing
-from webapp.api.throttling import LaunchRate
-from webapp.launching.launch import LaunchBody, launch_or_repeat
 from webapp.runs import actions
-from webapp.runs.api.serializers import LaunchedSerializer, RunDetailSerializer, RunSerializer, RunsPageSerializer, detail_of
+from webapp.runs.access import run_for
+from webapp.runs.api.serializers import RunDetailSerializer, RunSerializer, RunsPageSerializer, detail_of
 from webapp.runs.models import Run
-from webapp.runs.queries import COLUMNS, MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, run_for, runs_page
 from webapp.runs.table.filters import RunFilter
+from webapp.runs.table.rows import COLUMNS, MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, runs_page
 
 RUNS = ["runs"]
 FILTERS = [
@@ -36,41 +35,20 @@ SORT = OpenApiParameter(
     "sort",
     description=f"{', '.join(COLUMNS)}, or the name of a headline metric; with a minus, largest first. Runs without a value come last.",
 )
-KEY = OpenApiParameter(
-    "Idempotency-Key",
-    location=OpenApiParameter.HEADER,
-    description="Any text of yours. The same key with the same body gives the same runs, however often it comes.",
-)
 
 
 class Runs(APIView):
     """The runs of a project."""
 
-    throttle_classes = [LaunchRate]
-
     @extend_schema(tags=RUNS, operation_id="runs_list", parameters=[*FILTERS, SORT, *PAGING], responses=reading(RunsPageSerializer))
     def get(self, request: Request, slug: str) -> Response:
         """The project's runs: filtered, sorted, in pages."""
         project = project_for(request.user, slug)
-        page = whole_number(request, "page", 1, least=1, most=MAX_PAGE)
-        size = whole_number(request, "page_size", PAGE_SIZE, least=1, most=MAX_PAGE_SIZE)
+        page = whole_number(request.query_params, "page", 1, least=1, most=MAX_PAGE)
+        size = whole_number(request.query_params, "page_size", PAGE_SIZE, least=1, most=MAX_PAGE_SIZE)
         assert page is not None and size is not None
         found = runs_page(project, request.query_params, request.query_params.get("sort") or "-created", page, size)
         return Response(envelope(request, [RunSerializer(row).data for row in found.rows], total=found.total, page=page, size=size))
-
-    @extend_schema(
-        tags=RUNS,
-        operation_id="runs_launch",
-        parameters=[KEY],
-        request=LaunchBody,
-        responses={**writing(LaunchedSerializer, code=201), 200: LaunchedSerializer},
-    )
-    def post(self, request: Request, slug: str) -> Response:
-        """Launches a run for each seed, and their baselines when asked for. Answers 200 when the idempotency key has been here with this body."""
-        project = project_for(request.user, slug, Role.OPERATOR)
-        runs, are_new = launch_or_repeat(project, person(request), request.data, request.headers.get("Idempotency-Key"))
-        code = status.HTTP_201_CREATED if are_new else status.HTTP_200_OK
-        return Response({"runs": [detail_of(run, is_new=are_new) for run in runs]}, status=code)
 
 
 class OneRun(APIView):
@@ -127,13 +105,3 @@ class RetryRun(RunAction):
 @_described("restore", "Takes the run out of the trash.")
 class RestoreRun(RunAction):
     action = staticmethod(actions.restore)
-
-
-class CloneRun(APIView):
-    throttle_classes = [LaunchRate]
-
-    @extend_schema(tags=RUNS, operation_id="runs_clone", request=OpenApiTypes.OBJECT, responses=writing(RunDetailSerializer, code=201))
-    def post(self, request: Request, run_id: UUID) -> Response:
-        """Launches the run's spec again with what the body replaces: any field of a launch; of settings and task options only those named."""
-        clone = actions.clone(person(request), run_id, request.data)
-        return Response(detail_of(clone, is_new=True), status=status.HTTP_201_CREATED)

@@ -4,8 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from webapp.runs.history.headline import latest_of
 from webapp.runs.models import Artifact, Attempt, Evaluation, HistoryLine, LogLine, Run, State
-from webapp.runs.queries import RunRow, latest_of, newest_attempt, row_of
+from webapp.runs.progress import newest_attempt
+from webapp.runs.table.rows import RunRow, row_of
 
 
 class NumberOrNull(serializers.FloatField):
@@ -67,12 +69,6 @@ class RunsPageSerializer(serializers.Serializer[Any]):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = RunSerializer(many=True)
-
-
-class LaunchedSerializer(serializers.Serializer[Any]):
-    """The launched runs, one a seed, followed by their baselines."""
-
-    runs = RunDetailSerializer(many=True)
 
 
 def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:

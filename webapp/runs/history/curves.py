@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tsdownsample import MinMaxDownsampler
 
 from engine.errors import SpecError
+from webapp.api.parameters import whole_number_in
 from webapp.runs.history import points as history_points
 from webapp.runs.models import MetricSeries, Run
 
@@ -47,12 +48,12 @@ def history(
 ) -> History:
     """The run's curves; those named in `series` when given, with first ≤ step ≤ last, at most `points` (≥ 10) of each, or all of them.
 
-    `after`: the cursor of an earlier answer; then only what was written or cut since. A curve may then overlap what the reader has.
+    `after`: the cursor of an earlier response; then only what was written or cut since. A curve may then overlap what the reader has.
     Raises SpecError for a cursor that none was.
     """
     if after is not None:
         return _since(run, _batch_number(after), series, points, first, last)
-    # The cursor first: what is committed in between is then told twice, not never.
+    # The cursor first: what is committed in between is then sent twice, not never.
     cursor = str(history_points.newest_batch(run.pk))
     rows = list(_named(MetricSeries.objects.filter(run=run).order_by("name"), series))
     whole = first is None and last is None
@@ -112,6 +113,7 @@ def _overlap(span: tuple[int, int], first: int | None, last: int | None) -> tupl
 
 
 def _batch_number(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+    number = whole_number_in(cursor)
+    if number is None:
         raise SpecError.at("after", f"must be the cursor of an earlier answer; got {cursor!r:.80}.")
-    return int(cursor)
+    return number

@@ -1,29 +1,58 @@
-"""The newest headline values of a run, kept in a table of their own so that the table of runs never touches history."""
+"""The headline of a run: the metrics that a student of its kind is judged by first, and their newest values.
 
+The values are kept in a table of their own, so that the table of runs never touches history.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from engine.spec import catalog
+from webapp.runs.models import Evaluation, LatestMetric, Run
 
-# The judging evaluation: the final one on the test split, else the newest on validation.
-_REFRESH = """
-WITH judged AS (
-    SELECT metrics, step, split FROM runs_evaluation
-    WHERE run_id = %(run)s AND subject = 'student' AND (split = 'validation' OR final)
-    ORDER BY (final AND split = 'test') DESC, step DESC, final DESC
-    LIMIT 1
-), newest AS (
-    SELECT m.key AS name, CASE WHEN jsonb_typeof(m.value) = 'number' THEN (m.value #>> '{}')::float8 END AS value, judged.step, judged.split
-    FROM judged CROSS JOIN LATERAL jsonb_each(judged.metrics) AS m
-), gone AS (
-    DELETE FROM runs_latestmetric WHERE run_id = %(run)s AND name NOT IN (SELECT name FROM newest)
-)
-INSERT INTO runs_latestmetric (run_id, name, value, step, split)
-SELECT %(run)s, name, value, step, split FROM newest
-ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value, step = excluded.step, split = excluded.split
-"""
+
+def headline_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the metrics that the run's student is judged by first, after its kind."""
+    return catalog.kind_of(spec).headline
 
 
 def refresh(run_id: UUID) -> None:
-    """Makes the run's latest values from its evaluations, in the transaction that changed them."""
-    with connection.cursor() as cursor:
-        cursor.execute(_REFRESH, {"run": run_id})
+    """Makes the run's newest values from the evaluation that judges it, in the transaction that changed its evaluations."""
+    judging = Evaluation.objects.filter(run=run_id, subject="student").judging().only("metrics", "step", "split").first()
+    metrics = {} if judging is None else judging.metrics
+    LatestMetric.objects.filter(run=run_id).exclude(name__in=metrics).delete()
+    if judging is None:
+        return
+    LatestMetric.objects.bulk_create(
+        [
+            LatestMetric(run_id=run_id, name=name, value=_number(value), step=judging.step, split=judging.split)
+            for name, value in metrics.items()
+        ],
+        update_conflicts=True,
+        unique_fields=["run", "name"],
+        update_fields=["value", "step", "split"],
+    )
+
+
+def latest_of(run: Run) -> dict[str, float | None]:
+    """The run's newest headline values by name."""
+    return dict(LatestMetric.objects.filter(run=run).order_by("name").values_list("name", "value"))
+
+
+def latest_values(run_ids: Sequence[UUID], name: str) -> dict[UUID, float]:
+    """The newest value of one headline metric for each of the runs that has one."""
+    found = LatestMetric.objects.filter(run__in=run_ids, name=name, value__isnull=False)
+    return {run_id: value for run_id, value in found.values_list("run_id", "value") if value is not None}
+
+
+def latest_by_split(run: Run) -> dict[str, dict[str, float | None]]:
+    """As `latest_of`, by the split that each value was measured on: values of different splits are not to be set against each other."""
+    found: dict[str, dict[str, float | None]] = {}
+    for split, name, value in LatestMetric.objects.filter(run=run).order_by("name").values_list("split", "name", "value"):
+        found.setdefault(split, {})[name] = value
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """A metric that is no number is kept as undefined."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

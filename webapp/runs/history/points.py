@@ -43,7 +43,7 @@ CROSS JOIN LATERAL (
 
 
 @dataclass(frozen=True)
-class News:
+class Changes:
     """What was committed after a batch number.
 
     `number` is the newest batch (the next cursor). Drop all points beyond `cut_after` first (None: nothing was cut), then merge the points
@@ -60,7 +60,7 @@ def newest_batch(run_id: UUID) -> int:
     return MetricBatch.objects.filter(run_id=run_id).aggregate(newest=Max("number"))["newest"] or 0
 
 
-def since(run_id: UUID, number: int) -> News:
+def since(run_id: UUID, number: int) -> Changes:
     """What batches with numbers above `number` changed. Two statements, whatever the number of batches."""
     later = MetricBatch.objects.filter(run_id=run_id, number__gt=number)
     marks = later.aggregate(newest=Max("number"), cut=Min("cut_after"))
@@ -70,7 +70,7 @@ def since(run_id: UUID, number: int) -> News:
         .annotate(first=Min("first_step"), last=Max("last_step"))
     )
     ranges = {row["series_id"]: (row["first"], row["last"]) for row in rows.order_by()}
-    return News(number=marks["newest"] or number, cut_after=marks["cut"], ranges=ranges)
+    return Changes(number=marks["newest"] or number, cut_after=marks["cut"], ranges=ranges)
 
 
 def raw(series_ids: Collection[int], *, first: int | None = None, last: int | None = None) -> dict[int, Points]:
@@ -122,7 +122,7 @@ def rebuild_overview(series: MetricSeries) -> None:
 
 
 def cut(run_id: UUID, *, after: int, attempt: int) -> None:
-    """Removes what lies beyond a step, because a new attempt goes on from there, and tells readers by a batch of its own.
+    """Removes what lies beyond a step, because a new attempt goes on from there, and lets readers know by a batch of its own.
 
     Called inside the transaction in which the attempt starts. History is then that of one trajectory, each step once.
     """

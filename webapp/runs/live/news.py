@@ -1,4 +1,4 @@
-"""What happened to a run since a reader last looked: points, log lines, evaluations, status. The live page is told these and nothing else."""
+"""What happened to a run since a reader last looked: points, log lines, evaluations, status. The live page is sent these and nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,13 @@ from uuid import UUID
 from django.template.loader import render_to_string
 
 from webapp.accounts.models import User
+from webapp.api.parameters import whole_number_in
 from webapp.figures.curves import drawable
-from webapp.runs import queries
+from webapp.runs.access import run_for
 from webapp.runs.history import curves
+from webapp.runs.log import lines_of
 from webapp.runs.models import Evaluation, LogLine, Run
-from webapp.runs.progress import Status, status_of
+from webapp.runs.progress import Status, newest_attempt, status_of
 
 MAX_POINTS = 1500
 MAX_LINES = 200
@@ -23,7 +25,7 @@ MAX_LINES = 200
 class Mark:
     """How far a reader has seen: the cursor of the curves, the last log line, the last evaluation, and the status that was shown.
 
-    As text, `<cursor>~<log>~<evaluation>`, it is the id of a server-sent event. The status is left out: after a reconnect it is told again.
+    As text, `<cursor>~<log>~<evaluation>`, it is the id of a server-sent event. The status is left out: after a reconnect it is sent again.
     """
 
     cursor: str = ""
@@ -34,16 +36,16 @@ class Mark:
     @classmethod
     def parse(cls, text: str) -> Self:
         """From text; whatever is malformed counts as not seen."""
-        cursor, *rest = text.split("~")
-        log, evaluation = ([int(part) if part.isdecimal() and len(part) < 19 else 0 for part in rest] + [0, 0])[:2]
-        return cls(cursor if cursor.isdecimal() and len(cursor) < 19 else "", log, evaluation)
+        seen = [whole_number_in(part) for part in text.split("~")][:3]
+        cursor, log, evaluation = seen + [None] * (3 - len(seen))
+        return cls("" if cursor is None else str(cursor), log or 0, evaluation or 0)
 
     def __str__(self) -> str:
         return f"{self.cursor}~{self.log}~{self.evaluation}"
 
 
 @dataclass(frozen=True)
-class Message:
+class LiveEvent:
     """One server-sent event."""
 
     event: str
@@ -56,7 +58,7 @@ class Message:
 
 @dataclass(frozen=True)
 class News:
-    messages: list[Message]
+    messages: list[LiveEvent]
     mark: Mark
     ended: bool
 
@@ -73,9 +75,9 @@ def news_since(user: User, run_id: UUID, mark: Mark) -> News:
 
     The run's state is read first: a worker writes the end only after everything else, so an ended run's news are complete.
     """
-    run = queries.run_for(user, run_id)
-    status = status_of(run, run.attempts.order_by("-number").first())
-    messages: list[Message] = []
+    run = run_for(user, run_id)
+    status = status_of(run, newest_attempt(run))
+    messages: list[LiveEvent] = []
     for source in (_points, _evaluations, _log, _status):
         message = source(run, status, mark)
         if message is not None:
@@ -92,32 +94,32 @@ def points_as_json(history: curves.History) -> dict[str, Any]:
     }
 
 
-def _points(run: Run, status: Status, mark: Mark) -> Message | None:
+def _points(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
     history = curves.history(run, after=mark.cursor or None, points=MAX_POINTS)
     if str(history.cursor) == mark.cursor or not (history.series or history.cut_after is not None):
         return None
-    return Message("points", points_as_json(history), replace(mark, cursor=str(history.cursor)))
+    return LiveEvent("points", points_as_json(history), replace(mark, cursor=str(history.cursor)))
 
 
-def _evaluations(run: Run, status: Status, mark: Mark) -> Message | None:
+def _evaluations(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
     found = list(
         Evaluation.objects.filter(run=run, id__gt=mark.evaluation).order_by("id").values("id", "step", "subject", "split", "final")
     )
     if not found:
         return None
-    return Message("evaluation", {"evaluations": found}, replace(mark, evaluation=found[-1]["id"]))
+    return LiveEvent("evaluation", {"evaluations": found}, replace(mark, evaluation=found[-1]["id"]))
 
 
-def _log(run: Run, status: Status, mark: Mark) -> Message | None:
-    lines = list(LogLine.objects.filter(run=run, id__gt=mark.log).order_by("-id")[:MAX_LINES])[::-1]
+def _log(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
+    lines = lines_of(run, after=mark.log, limit=MAX_LINES, tail=True)
     if not lines:
         return None
-    return Message("log", {"html": render_to_string("runs/_log_lines.html", {"lines": lines})}, replace(mark, log=lines[-1].id))
+    return LiveEvent("log", {"html": render_to_string("runs/page/_log_lines.html", {"lines": lines})}, replace(mark, log=lines[-1].id))
 
 
-def _status(run: Run, status: Status, mark: Mark) -> Message | None:
-    html = render_to_string("runs/_progress.html", {"status": status})
+def _status(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
+    html = render_to_string("runs/page/_progress.html", {"status": status})
     shown = f"{status.word} {html}"
     if shown == mark.status:
         return None
-    return Message("status", {"state": status.state, "word": status.word, "html": html}, replace(mark, status=shown))
+    return LiveEvent("status", {"state": status.state, "word": status.word, "html": html}, replace(mark, status=shown))

@@ -20,7 +20,8 @@ from django.views.decorators.http import require_GET
 from redis.exceptions import RedisError
 
 from webapp.accounts.models import User
-from webapp.runs import queries
+from webapp.runs.access import run_for
+from webapp.runs.doorbell import channel
 from webapp.runs.live.news import Mark, News, news_since
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Bell:
     """Waits until something was published for a run. Never raises for Redis: while it is away, waiting is sleeping."""
 
     def __init__(self, run_id: UUID) -> None:
-        self.channel = f"stillhouse:run:{run_id}"
+        self.channel = channel(run_id)
         self.client = redis.asyncio.from_url(settings.REDIS_URL, socket_connect_timeout=1)
         self.pubsub = self.client.pubsub(ignore_subscribe_messages=True)
         self.listening = False
@@ -63,7 +64,7 @@ class Bell:
             if await self.pubsub.get_message(timeout=LOOK_SECONDS) is None:
                 return None
             while await self.pubsub.get_message(timeout=0) is not None:
-                pass  # One look answers all that have rung.
+                pass  # One look serves all that have rung.
         except (RedisError, OSError):
             self.listening = False
 
@@ -80,7 +81,7 @@ async def run_events(request: HttpRequest, run_id: UUID) -> HttpResponseBase:
     user = await request.auser()
     if not isinstance(user, User):
         return HttpResponse("Sign in first.", status=401)
-    await _in_thread(lambda: queries.run_for(user, run_id))
+    await _in_thread(lambda: run_for(user, run_id))
     mark = Mark.parse(request.headers.get("Last-Event-ID") or request.GET.get("after", ""))
     response = StreamingHttpResponse(stream(user, run_id, mark), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"

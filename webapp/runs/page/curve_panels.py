@@ -3,11 +3,11 @@
 from typing import Any
 
 from engine.metrics.cards import METRICS
-from webapp.figures.curves import Line, Panel, drawable, opened, panels_of, term_color, training_curves
+from webapp.figures.curves import CurvePanel, Line, drawable, opened, panels_of, term_color, training_curves
 from webapp.figures.palette import color_of
 from webapp.runs.history import curves
+from webapp.runs.history.headline import headline_of
 from webapp.runs.models import Run
-from webapp.runs.spec_table import headline_of
 
 
 def panels_for(run: Run, *, width: int, baseline: Run | None = None) -> tuple[str, list[dict[str, Any]]]:
@@ -19,7 +19,7 @@ def panels_for(run: Run, *, width: int, baseline: Run | None = None) -> tuple[st
     return history.cursor, [_panel(panel, history, beneath, run=run, baseline=baseline) for panel in panels]
 
 
-def _panel(panel: Panel, history: curves.History, beneath: curves.History | None, *, run: Run, baseline: Run | None) -> dict[str, Any]:
+def _panel(panel: CurvePanel, history: curves.History, beneath: curves.History | None, *, run: Run, baseline: Run | None) -> dict[str, Any]:
     lines = [_line(name, history.series[name], color=_color(panel, index, run), run=run) for index, name in enumerate(panel.series)]
     if beneath is not None and baseline is not None:
         shared = [name for name in panel.series if name in beneath.series]
@@ -33,6 +33,6 @@ def _line(name: str, curve: curves.Curve, *, color: str, run: Run, reference: bo
     return Line(label, curve.steps.tolist(), drawable(curve.values), color, reference=reference, series=name, run=str(run.pk))
 
 
-def _color(panel: Panel, index: int, run: Run) -> str:
+def _color(panel: CurvePanel, index: int, run: Run) -> str:
     """A curve alone in its panel has the run's color; several of one run are told apart by their place."""
     return color_of(run.number) if len(panel.series) == 1 else term_color(index)

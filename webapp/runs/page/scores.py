@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.metrics.cards import METRICS
-from engine.metrics.gap import gap_closed
+from engine.metrics.gap import NO_TEACHER, gap_closed
 from engine.spec import catalog
 from engine.spec.cards import MetricCard
 from webapp.figures.confusion import confusion
@@ -13,7 +13,8 @@ from webapp.figures.figure import Figure
 from webapp.figures.palette import COLORS, NEUTRAL, color_of
 from webapp.figures.reliability import FEW, Bin, Reliability, reliability_diagram
 from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
-from webapp.runs.models import Evaluation
+from webapp.runs.history.headline import headline_of, latest_by_split
+from webapp.runs.models import Evaluation, Run
 
 MAIN = ("overconfidence_gap", "aurc", "temperature", "parameters", "latency_ms")
 """Rows that are always shown, after the headline of the student's kind; the others unfold."""
@@ -27,6 +28,7 @@ INTERVAL_ENDS = frozenset(end for ends in BOUNDS.values() for end in ends)
 INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), *INTERVAL_ENDS})
 
 Interval = tuple[float, float]
+Values = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scores:
     """The newest evaluation: on the test split when the run is over, on validation until then."""
 
     step: int
@@ -90,37 +92,51 @@ class Judged:
         return [row for row in self.main if row.card.id in self.headline][:MOST_TILES]
 
 
-def judged(
-    evaluations: Sequence[Evaluation],
+def scores_of(run: Run) -> Scores | None:
+    """The evaluation that judges the run, and its teacher's on the same split, beside its baseline. None before the first."""
+    student = Evaluation.objects.filter(run=run, subject="student").judging().first()
+    if student is None:
+        return None
+    teacher = Evaluation.objects.filter(run=run, subject="teacher", split=student.split).judging().first()
+    baseline = latest_by_split(run.baseline).get(student.split, {}) if run.baseline is not None else {}
+    # A gap is measured from where there is no teacher, which is not every method's baseline.
+    start = baseline if run.baseline is not None and run.baseline.method_id == NO_TEACHER else {}
+    return scores(student, teacher, number=run.number, headline=headline_of(run.spec), baseline=baseline, gap_from=start)
+
+
+def scores(
+    student: Evaluation,
+    teacher: Evaluation | None = None,
     *,
     number: int,
     headline: Sequence[str] | None = None,
-    baseline: Mapping[str, Mapping[str, float | None]] | None = None,
-) -> Judged | None:
-    """From a run's newest evaluations, at least the last of each subject, split and `final`. None before the first of the student.
+    baseline: Values | None = None,
+    gap_from: Values | None = None,
+) -> Scores:
+    """From an evaluation of the student, and one of its teacher on the same split.
 
-    `headline` are the metrics that a student of this kind is judged by first, those of the first kind when None. `baseline` holds the newest values, by split, of the run launched beside it without a teacher; those of another split are not used.
+    `headline` are the metrics that a student of this kind is judged by first, those of the first kind when None. `baseline` holds the newest
+    values, on that split, of the run that was launched beside it as its baseline; `gap_from` those of a run without a teacher, from which the gap
+    to the teacher is measured.
     """
     headline = catalog.kind_of({}).headline if headline is None else headline
-    student = _newest(evaluations, "student")
-    if student is None:
-        return None
-    teacher = _newest([one for one in evaluations if one.split == student.split], "teacher")
-    tables, beneath = student.tables, (baseline or {}).get(student.split, {})
+    tables, teacher_tables = student.tables, teacher.tables if teacher else {}
     first = (*headline, *MAIN)
-    rows = _rows(student.metrics, teacher.metrics if teacher else {}, beneath, tables, teacher.tables if teacher else {}, first)
-    return Judged(
+    teacher_metrics = teacher.metrics if teacher else {}
+    measured = student.metrics | _gap(student.metrics, teacher_metrics, gap_from or {})
+    rows = _rows(measured, teacher_metrics, baseline or {}, tables, teacher_tables, first)
+    return Scores(
         step=student.step,
         split=student.split,
         final=student.final,
         rows_count=tables.get("reliability", {}).get("n"),
         has_teacher=teacher is not None,
         has_scaled=any(row.student_scaled is not None for row in rows),
-        has_baseline=bool(beneath),
+        has_baseline=bool(baseline),
         headline=tuple(headline),
         main=[row for row in rows if row.card.id in first],
         more=[row for row in rows if row.card.id not in first],
-        figures=_figures(tables, teacher.tables if teacher else {}, number=number),
+        figures=_figures(tables, teacher_tables, number=number),
         warnings=_warnings(student.metrics, tables),
         disagreements=list(tables.get("disagreements", {}).get("rows", [])),
     )
@@ -142,21 +158,14 @@ def overlapping(one: Interval | None, other: Interval | None) -> bool:
     return one is not None and other is not None and max(one[0], other[0]) <= min(one[1], other[1])
 
 
-def _newest(evaluations: Sequence[Evaluation], subject: str) -> Evaluation | None:
-    """The final one on the test split, else the final one, else the last."""
-    of_subject = [one for one in evaluations if one.subject == subject]
-    return max(of_subject, key=lambda one: (one.final, one.split == "test", one.step, one.pk or 0), default=None)
-
-
 def _rows(
-    student: Mapping[str, float | None],
-    teacher: Mapping[str, float | None],
-    baseline: Mapping[str, float | None],
+    student: Values,
+    teacher: Values,
+    baseline: Values,
     student_tables: Mapping[str, Any],
     teacher_tables: Mapping[str, Any],
     first: Sequence[str],
 ) -> list[Row]:
-    student = {**student, **_gap(student, teacher, baseline)}
     names = [name for name in METRICS if (name in student or name in teacher) and name not in INSIDE_OTHERS]
     order = {name: place for place, name in enumerate(first)}
     rows = []
@@ -199,14 +208,11 @@ def _hardware(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
     return f"on {ours}; teacher on {theirs}" if ours and theirs and ours != theirs else f"on {ours or theirs}" if ours or theirs else ""
 
 
-def _gap(
-    student: Mapping[str, float | None], teacher: Mapping[str, float | None], baseline: Mapping[str, float | None]
-) -> dict[str, float | None]:
-    """The share of the way from baseline to teacher that the student went, where all three are known."""
-    ours, best, least = student.get("accuracy"), teacher.get("accuracy"), baseline.get("accuracy")
+def _gap(student: Values, teacher: Values, start: Values) -> dict[str, float | None]:
+    """The share of the way from a run without a teacher to the teacher that the student went, where all three are known."""
+    ours, best, least = student.get("accuracy"), teacher.get("accuracy"), start.get("accuracy")
     if ours is None or best is None or least is None:
         return {}
-
     return {"gap_closed": gap_closed(student=ours, teacher=best, baseline=least)}
 
 

@@ -1,4 +1,4 @@
-"""How a person has set up the table of runs: columns, sort, page, all in the address, so that it can be shared. Columns are remembered."""
+"""How a person has set up the table of runs: columns and sort, in the address, so that it can be shared. Columns are remembered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from django.http import HttpResponse
 
 from engine.metrics.cards import METRICS
 from engine.spec import catalog
-from webapp.requests import SignedIn
+from webapp.accounts.requests import SignedIn
 
 COOKIE = "stillhouse_columns"
 YEAR = 365 * 24 * 3600
@@ -54,7 +54,6 @@ class TableState:
     """`chosen` are the ids of the shown columns, in their order; `metrics` all that the project has."""
 
     sort: str
-    page: int
     chosen: tuple[str, ...]
     remembering: bool
     metrics: tuple[str, ...] = ()
@@ -65,19 +64,17 @@ class TableState:
         asked = [name for text in request.GET.getlist("columns") for name in text.split(",")]
         names = asked or request.COOKIES.get(COOKIE, "").split(".")
         chosen = tuple(dict.fromkeys(name for name in names if name in FIXED or (name.isascii() and name.isidentifier())))[:40]
-        page = request.GET.get("page", "1")
         return cls(
             sort=request.GET.get("sort") or "-created",
-            page=int(page) if page.isdecimal() and 0 < len(page) < 7 and int(page) else 1,
             chosen=chosen,
             remembering=bool(asked) and "remember" in request.GET,
         )
 
     def with_metrics(self, names: Sequence[str]) -> Self:
-        """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that tell most."""
+        """Metrics in the order in which their cards explain them; then a method's own. Where no columns are chosen, those that say most."""
         order = {name: place for place, name in enumerate(METRICS)}
         metrics = tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
-        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_telling(metrics), *AFTER))
+        return replace(self, metrics=metrics, chosen=self.chosen or (*BEFORE, *_first_columns(metrics), *AFTER))
 
     def remember(self, response: HttpResponse) -> None:
         """Keeps the columns that there are: those with a title of ours, and the project's own metrics."""
@@ -129,14 +126,15 @@ def _sorting(name: str, first: str, sort: str) -> tuple[str, str]:
     return ({"ascending": f"-{name}", "descending": name}.get(now, first) if first else "", now)
 
 
-def _telling(metrics: Sequence[str]) -> tuple[str, ...]:
+def _first_columns(metrics: Sequence[str]) -> tuple[str, ...]:
     """The first columns of the kinds of students that a project has; those of the first kind where nothing was judged yet."""
     every = list(dict.fromkeys(kind.first_columns for kind in catalog.kinds().values()))
-    there = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
-    there = there or every[:1]
-    most = MOST_OF_EACH.get(len(there), 1)
+    present = [one for one in every if set(one) & set(metrics) - {name for other in every if other != one for name in other}]
+    present = present or every[:1]
+    most = MOST_OF_EACH.get(len(present), 1)
     # Of the only kind all are shown, what was measured first: its tasks need not measure the same.
     shown = [
-        sorted(one, key=lambda name: name not in metrics) if len(there) == 1 else [name for name in one if name in metrics] for one in there
+        sorted(one, key=lambda name: name not in metrics) if len(present) == 1 else [name for name in one if name in metrics]
+        for one in present
     ]
     return tuple(dict.fromkeys(name for columns in shown for name in columns[:most]))

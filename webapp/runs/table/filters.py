@@ -9,9 +9,10 @@ from django import forms
 from django.core.validators import MaxLengthValidator
 from django.db.models import Q, QuerySet
 
-from webapp.api.parameters import flag_of
+from webapp.api.parameters import flag_of, whole_number_in
 from webapp.runs.models import Run, State
 
+LARGEST_NUMBER = 2**31 - 1
 TEXT = {"validators": [MaxLengthValidator(200)]}
 
 
@@ -57,14 +58,14 @@ class RunFilter(django_filters.FilterSet):
 
     def with_words(self, runs: QuerySet[Run], name: str, text: str) -> QuerySet[Run]:
         for word in text.split()[:10]:
-            number = word.removeprefix("#")
+            number = whole_number_in(word.removeprefix("#"), most=LARGEST_NUMBER)
             places = (
                 Q(name__icontains=word),
                 Q(notes__icontains=word),
                 Q(tags__contains=[word]),
                 Q(method__id__icontains=word),
                 Q(pk__icontains=word),
-                *([Q(number=int(number))] if number.isdecimal() and len(number) < 10 else []),
+                *([] if number is None else [Q(number=number)]),
             )
             runs = runs.filter(reduce(operator.or_, places))
         return runs

@@ -24,7 +24,7 @@ for (const tab of tabs) {
 
 document.querySelector("[aria-invalid=true], .field.wrong input")?.focus();
 
-// A choice made before htmx was ready, or brought back by the browser with the page, has not been answered: the settings are still another's.
+// A choice made before htmx was ready, or brought back by the browser with the page, has not been sent: the settings are still another's.
 window.addEventListener("pageshow", () => {
   for (const select of document.querySelectorAll("#launch-form select[hx-post]")) {
     if ([...select.options].some((option) => option.selected && !option.defaultSelected)) window.htmx.trigger(select, "change");

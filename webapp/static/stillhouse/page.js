@@ -5,20 +5,20 @@ const dialog = document.getElementById("confirm");
 function ask(element) {
   dialog.querySelector("#confirm-title").textContent = element.dataset.confirm;
   dialog.querySelector("#confirm-text").textContent = element.dataset.confirmText ?? "";
-  const yes = dialog.querySelector('[data-answer="yes"]');
+  const yes = dialog.querySelector('[data-choice="yes"]');
   yes.textContent = element.dataset.confirmYes ?? "Yes";
   dialog.showModal();
   return new Promise((resolve) => {
-    const answer = (value) => {
+    const finish = (value) => {
       dialog.onclick = dialog.oncancel = null;
       dialog.close();
       resolve(value);
     };
     dialog.onclick = (event) => {
-      const chosen = event.target.closest("[data-answer]")?.dataset.answer;
-      if (chosen || event.target === dialog) answer(chosen === "yes");
+      const chosen = event.target.closest("[data-choice]")?.dataset.choice;
+      if (chosen || event.target === dialog) finish(chosen === "yes");
     };
-    dialog.oncancel = () => answer(false);
+    dialog.oncancel = () => finish(false);
   });
 }
 

@@ -52,7 +52,7 @@ function redraw(panel) {
   const points = Math.max(0, ...panel.figure.data.map((trace) => trace.x.length));
   panel.element.dataset.points = points;
   const alone = points === 1;
-  if (alone) tell(panel);
+  if (alone) showNumber(panel);
   else {
     if (panel.element.classList.contains("alone")) panel.element.replaceChildren();
     draw(panel.element, styled(panel, options()));
@@ -60,8 +60,8 @@ function redraw(panel) {
   panel.element.classList.toggle("alone", alone);
 }
 
-/** What was measured once is told as a number: there is no course to draw yet. */
-function tell({ element, figure }) {
+/** What was measured once is shown as a number: there is no curve to draw yet. */
+function showNumber({ element, figure }) {
   forget(element);
   const part = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
   const list = document.createElement("dl");
@@ -126,7 +126,7 @@ function onPoints({ series, cut_after: cutAfter }) {
       continue;
     }
     merge(known.trace, steps, values);
-    if (known.trace.x.length > 60) known.trace.mode = "lines";
+    if (known.trace.x.length > known.trace.meta.most_marked) known.trace.mode = "lines";
     changed.add(known.panel);
   }
   changed.forEach(redraw);

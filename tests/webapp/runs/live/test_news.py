@@ -7,11 +7,11 @@ import pytest
 from tests.webapp.batches import write_points
 from tests.webapp.conftest import RunMaker
 from webapp.accounts.models import User
-from webapp.runs.live.news import Mark, Message, news_since
+from webapp.runs.live.news import LiveEvent, Mark, news_since
 from webapp.runs.models import LogLine, MetricBatch
 
 
-def told(messages: list[Message], event: str) -> Any:
+def told(messages: list[LiveEvent], event: str) -> Any:
     """The data of the one message of a kind."""
     (data,) = [message.data for message in messages if message.event == event]
     return data

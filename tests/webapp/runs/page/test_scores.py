@@ -4,7 +4,7 @@ import pytest
 
 from tests.webapp.conftest import RunMaker
 from webapp.runs.models import Evaluation, Run
-from webapp.runs.page.detail import judged_of
+from webapp.runs.page.scores import scores_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -17,7 +17,7 @@ def evaluated(run: Run, split: str, student: float, teacher: float) -> None:
 
 
 def gap_closed(run: Run) -> float | None:
-    shown = judged_of(run)
+    shown = scores_of(run)
     assert shown is not None
     return next((row.student for row in shown.main if row.card.id == "gap_closed"), None)
 

@@ -5,14 +5,12 @@ from typing import Any
 import pytest
 
 from webapp.runs.models import Evaluation
-from webapp.runs.page.scores import Row, judged
+from webapp.runs.page.scores import Row, scores
 
 
 def warnings_of(metrics: dict[str, float | None], **tables: Any) -> list[str]:
     evaluation = Evaluation(step=10, subject="student", split="test", final=True, metrics=metrics, tables=tables)
-    shown = judged([evaluation], number=1)
-    assert shown is not None
-    return shown.warnings
+    return scores(evaluation, number=1).warnings
 
 
 def histogram(saturated: float) -> dict[str, Any]:
@@ -59,9 +57,8 @@ def test_a_model_that_is_always_right_has_no_auroc_and_it_is_said_why():
 
 def row_of(name: str, metrics: dict[str, float | None], teacher: dict[str, float | None] | None = None, **tables: Any) -> Row:
     about = {"step": 10, "split": "test", "final": True, "tables": tables}
-    subjects = {"student": metrics} | ({} if teacher is None else {"teacher": teacher})
-    shown = judged([Evaluation(subject=subject, metrics=found, **about) for subject, found in subjects.items()], number=1)
-    assert shown is not None
+    of_teacher = None if teacher is None else Evaluation(subject="teacher", metrics=teacher, **about)
+    shown = scores(Evaluation(subject="student", metrics=metrics, **about), of_teacher, number=1)
     return next(row for row in [*shown.main, *shown.more] if row.card.id == name)
 
 

@@ -14,7 +14,7 @@ from tests.webapp.conftest import RunMaker
 from webapp.accounts.models import Project
 from webapp.runs import lifecycle
 from webapp.runs.models import Attempt, LatestMetric, Run
-from webapp.runs.queries import RunsPage, runs_page
+from webapp.runs.table.rows import RunsPage, runs_page
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 

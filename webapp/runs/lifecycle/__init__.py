@@ -1,0 +1,52 @@
+"""The life of a run: the only package that writes a run's state.
+
+`states.py` has the states as data and the one function that changes them; `people.py`, `workers.py` and `watchdog.py` have the verbs of
+each. Every verb is one short transaction that writes the new state and a line of history together.
+"""
+
+from webapp.runs.lifecycle.people import request_stop, requeue, restore, set_priority, submit, trash
+from webapp.runs.lifecycle.states import ALLOWED, NotAllowed
+from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting, something_waits
+from webapp.runs.lifecycle.workers import (
+    TRIES_WITHOUT_PROGRESS,
+    ClaimedRun,
+    LeaseLost,
+    Orders,
+    Token,
+    attempt_folder,
+    checkpointed,
+    claim_next,
+    crashed,
+    fenced,
+    renew,
+    settle,
+    started,
+)
+
+__all__ = [
+    "ALLOWED",
+    "TRIES_WITHOUT_PROGRESS",
+    "ClaimedRun",
+    "LeaseLost",
+    "NotAllowed",
+    "Orders",
+    "Token",
+    "attempt_folder",
+    "checkpointed",
+    "claim_next",
+    "crashed",
+    "fenced",
+    "mark_silent",
+    "renew",
+    "request_stop",
+    "requeue",
+    "requeue_expired",
+    "restore",
+    "ring_for_waiting",
+    "set_priority",
+    "settle",
+    "something_waits",
+    "started",
+    "submit",
+    "trash",
+]

@@ -1,0 +1,250 @@
+"""What a worker does with a run: claim it, hold it by its token, write within the fence, settle it.
+
+A worker holds a run by its attempt's number, the token. Every write of a worker begins its transaction with the run's row, `WHERE id AND
+attempt = token AND held`, locked FOR SHARE: no row, no write (LeaseLost). A take-over changes that row, so it waits for a write in flight
+and none can follow it. The heartbeat is on the attempt's row, which no other write touches. Time is the database's.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Now
+
+from webapp.runs import doorbell, lineage
+from webapp.runs.history import headline, points
+from webapp.runs.lifecycle.states import enqueue, move
+from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, Run, State
+
+if TYPE_CHECKING:
+    from engine.events import Outcome
+
+TRIES_WITHOUT_PROGRESS = 3
+"""So many attempts in a row may end without a new checkpoint and without an outcome before the run is given up."""
+
+PREFERRED: tuple[doorbell.DeviceKind, ...] = ("cuda", "cpu")
+"""The order in which a run that takes any device is offered them."""
+
+LAST_LINES = 20_000
+"""Characters of a child's output that are kept on its attempt."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a worker shows before it writes."""
+
+    run_id: UUID
+    attempt: int
+
+
+class LeaseLost(Exception):
+    """This worker no longer holds the run. It kills the child and writes nothing more."""
+
+    def __init__(self, token: Token) -> None:
+        super().__init__(f"attempt {token.attempt} no longer holds run {token.run_id}")
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """A run that this worker now holds. Paths are relative to the store; `models` maps `run:<uuid>` to an exported student's folder."""
+
+    run_id: UUID
+    attempt: int
+    spec: dict[str, Any]
+    device_kind: doorbell.DeviceKind
+    device_count: int
+    resume_path: str | None
+    from_step: int
+    models: dict[str, str]
+
+    @property
+    def token(self) -> Token:
+        return Token(self.run_id, self.attempt)
+
+    @property
+    def folder(self) -> str:
+        """Where the attempt writes: `runs/<run id>/attempt-<number>`."""
+        return attempt_folder(self.run_id, self.attempt)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker learns with each heartbeat."""
+
+    stop: bool
+
+
+def attempt_folder(run_id: UUID, attempt: int) -> str:
+    """The folder of one attempt, relative to the store. No two attempts share one, so a late writer spoils nothing."""
+    return f"runs/{run_id}/attempt-{attempt}"
+
+
+def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> ClaimedRun | None:
+    """queued → starting for the best run that fits what is free, or None.
+
+    Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
+    A row that another worker is claiming is skipped, so two workers never wait for each other and never get the same run.
+    """
+    # A run may take all free GPUs, but of the CPU only one slot.
+    room = {kind: free[kind] if kind == "cuda" else 1 for kind in sorted(kinds, key=PREFERRED.index) if free.get(kind, 0) > 0}
+    fits = Q(pk__in=[])
+    for kind, most in room.items():
+        fits |= Q(device_kind__in=[kind, "any"], device_count__lte=most)
+    with transaction.atomic():
+        queue = Run.objects.select_for_update(skip_locked=True, no_key=True).filter(
+            fits, state=State.QUEUED, deleted_at=None, stop_requested_at=None
+        )
+        run = queue.order_by("-priority", "queued_at").first()
+        if run is None:
+            return None
+        number, from_step = run.attempt + 1, run.checkpoint_step or 0
+        Run.objects.filter(pk=run.pk).update(attempt=number)
+        Attempt.objects.create(run=run, number=number, worker=worker, from_step=from_step)
+        move(run, State.STARTING, worker, f"Claimed by {worker}.")
+        return ClaimedRun(
+            run_id=run.pk,
+            attempt=number,
+            spec=run.spec,
+            device_kind=next(kind for kind, most in room.items() if run.device_kind in (kind, "any") and run.device_count <= most),
+            device_count=run.device_count,
+            resume_path=run.checkpoint_path or None,
+            from_step=from_step,
+            models=lineage.models_of(run),
+        )
+
+
+def started(token: Token, *, pid: int, device: str) -> None:
+    """starting → running: the child is there. What history holds beyond the attempt's first step is cut off, in the same transaction."""
+    with _held(token) as run:
+        attempt = Attempt.objects.get(run=run, number=token.attempt)
+        if token.attempt > 1:
+            points.cut(run.pk, after=attempt.from_step, attempt=token.attempt)
+            Evaluation.objects.filter(run=run, step__gt=attempt.from_step).delete()
+            headline.refresh(run.pk)
+        Attempt.objects.filter(pk=attempt.pk).update(pid=pid, device=device[:200])  # last: a heartbeat waits for it
+        Run.objects.filter(pk=run.pk).update(started_at=Coalesce(F("started_at"), Now()), step=attempt.from_step)
+        move(
+            run,
+            State.RUNNING,
+            attempt.worker,
+            f"Runs on {device}." if not attempt.from_step else f"Goes on from step {attempt.from_step} on {device}.",
+        )
+
+
+def renew(token: Token) -> Orders:
+    """A heartbeat. Touches only the attempt's row, so it never waits for a write of history. Raises LeaseLost."""
+    with transaction.atomic():
+        alive = Attempt.objects.filter(run_id=token.run_id, number=token.attempt, ended_at=None).update(
+            heartbeat_at=Now(), silent_since=None
+        )
+        if not alive:
+            raise LeaseLost(token)
+        stop = Run.objects.filter(pk=token.run_id, stop_requested_at__isnull=False).exists()
+        return Orders(stop=stop)
+
+
+@contextmanager
+def fenced(token: Token) -> Iterator[None]:
+    """A transaction of the worker that holds the run: all of it is written while the token is good, or nothing is. Raises LeaseLost.
+
+    FOR SHARE and not FOR KEY SHARE: only the former makes a take-over wait.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM runs_run WHERE id = %s AND attempt = %s AND state IN ('starting', 'running') FOR SHARE",
+                [token.run_id, token.attempt],
+            )
+            if cursor.fetchone() is None:
+                raise LeaseLost(token)
+        yield
+
+
+def checkpointed(token: Token, step: int, path: str) -> None:
+    """The run can go on from here: `path`, relative to the store, is durable and all points up to `step` are written."""
+    with fenced(token):
+        Run.objects.filter(pk=token.run_id).update(checkpoint_step=step, checkpoint_path=path)
+
+
+def settle(token: Token, outcome: "Outcome", last_lines: str = "") -> State:
+    """running → succeeded, failed or stopped, as the engine said; a success leaves a ModelRecord. Returns the new state.
+
+    A run that stopped though nobody asked for it was interrupted by its worker's shutdown: it goes back into the queue.
+    """
+    with _held(token) as run:
+        _end_attempt(token, outcome.status, outcome.reason, last_lines)
+        Run.objects.filter(pk=run.pk).update(step=outcome.step)
+        worker = worker_of(token)
+        if outcome.status == "succeeded":
+            lineage.record_student(run)
+            return move(run, State.SUCCEEDED, worker, outcome.reason)
+        if outcome.status == "failed":
+            return move(run, State.FAILED, worker, outcome.reason)
+        if run.stop_requested_at is not None:
+            return move(run, State.STOPPED, worker, outcome.reason)
+        return State(enqueue(run, worker, "Its worker is shutting down.", keep_place=True).state)
+
+
+def crashed(token: Token, reason: str, last_lines: str = "") -> State:
+    """The child died without reporting an outcome. The run is queued again, from its last checkpoint, unless it keeps dying there. Returns the new state."""
+    with _held(token) as run:
+        _end_attempt(token, "crashed", reason, last_lines)
+        return again_or_end(run, worker_of(token), reason)
+
+
+def again_or_end(run: Run, who: str, reason: str) -> State:
+    """What becomes of a run after an attempt that reported no outcome."""
+    if run.stop_requested_at is not None:
+        return move(run, State.STOPPED, who, f"A stop had been asked for. {reason}")
+    if _tries_without_progress(run) >= TRIES_WITHOUT_PROGRESS:
+        where = f"step {run.checkpoint_step}" if run.checkpoint_step else "the start"
+        return move(
+            run,
+            State.FAILED,
+            who,
+            f"{TRIES_WITHOUT_PROGRESS} attempts in a row ended before a checkpoint after {where}. The last one: {reason}",
+        )
+    return State(enqueue(run, who, reason, keep_place=True).state)
+
+
+def _tries_without_progress(run: Run) -> int:
+    """How many of the newest attempts, since a person last said go, died where the run still is."""
+    said_go = (
+        HistoryLine.objects.filter(run=run, after=State.QUEUED, before__in=[State.DRAFT, *ENDED])
+        .order_by("-id")
+        .values_list("at", flat=True)
+        .first()
+    )
+    tries = 0
+    attempts = Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {})).order_by("-number")
+    for attempt in attempts[:TRIES_WITHOUT_PROGRESS]:
+        if attempt.exit not in ("crashed", "lost") or attempt.from_step != (run.checkpoint_step or 0):
+            break
+        tries += 1
+    return tries
+
+
+def _end_attempt(token: Token, exit_word: str, reason: str, last_lines: str) -> None:
+    lines = last_lines[-LAST_LINES:].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(
+        ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None
+    )
+
+
+@contextmanager
+def _held(token: Token) -> Iterator[Run]:
+    """A transaction that has the run's row to itself, for the worker that holds it. Raises LeaseLost."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(no_key=True).filter(pk=token.run_id, attempt=token.attempt, state__in=HELD).first()
+        if run is None:
+            raise LeaseLost(token)
+        yield run
+
+
+def worker_of(token: Token) -> str:
+    """The name of the worker that made the attempt."""
+    return Attempt.objects.values_list("worker", flat=True).get(run_id=token.run_id, number=token.attempt)
