@@ -15,7 +15,7 @@ FIRST, LAST = 10, 20
 """Iterations at the start and at the end whose mean outer loss is reported."""
 
 
-class LRSchedule:
+class OuterLoop:
     """Outer loss, learned rate and start epoch of each iteration so far, (steps,) each. It has a `state_dict`, so that checkpoints hold it."""
 
     def __init__(self, steps: int, device: torch.device) -> None:

@@ -23,7 +23,7 @@ from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.methods.mtt import diagnostics, experts, recipe, warnings
 from engine.methods.mtt.beginning import first_pictures, prepared_set
 from engine.methods.mtt.card import card
-from engine.methods.mtt.course import LOWEST_RATE, LRSchedule
+from engine.methods.mtt.course import LOWEST_RATE, OuterLoop
 from engine.methods.mtt.selection import BestSet, accuracy_of
 from engine.models.synthetic_set import SyntheticSet, set_blueprint
 from engine.seeds import derived_seed
@@ -55,7 +55,7 @@ class MTT(Method):
         self.initial = torch.zeros_like(self.set.images)
         self.image_optimizer = torch.optim.SGD([self.set.trained], lr=s.image_rate, momentum=s.outer_momentum)
         self.rate_optimizer = torch.optim.SGD([self.rate()], lr=s.learned_rate_rate, momentum=s.outer_momentum)
-        self.course = LRSchedule(self.budget.steps, device)
+        self.course = OuterLoop(self.budget.steps, device)
 
     @property
     def seeds(self) -> list[int]:

@@ -43,6 +43,8 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "blueprint",
         "reference",
         "diagnostics",
+        "judged",
+        "reads",
         "finish",
         "make_optimizer",
         "prepare",
@@ -51,7 +53,7 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "save_table",
         "save_tensors",
     }
-    to_look_at = {"task", "teacher", "teachers", "budget", "position", "device", "precision", "student_blueprint"}
+    to_look_at = {"task", "teacher", "teachers", "budget", "position", "device", "precision", "student_blueprint", "lineage"}
     for_the_runner = {"seal", "constants", "learning_rates", "scalers", "OWN"}
 
     assert {name for name in vars(Method) if not name.startswith("_")} == for_authors | to_look_at | for_the_runner
