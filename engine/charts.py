@@ -1,7 +1,8 @@
-"""Tables that say how they are drawn, so that a page can show what a method made without knowing the method. No torch, no web.
+"""Specifications of charts: tables that say how they are drawn, so that a page can show what a method made without knowing the method.
 
-A task puts views into `Judgement.tables`, a method into `Diagnostics.tables` or `save_table`. A view is plain JSON: `view` is its form,
-`title` and `note` are for people, and axes have names with units. NaN and infinity are not JSON: give None where a value is undefined.
+A task puts them into `Judgement.tables`, a method into `Diagnostics.tables` or `save_table`. They are plain JSON: `view` is the form of the
+chart, `title` and `note` are for people, and axes have names with units. NaN and infinity are not JSON: None stands where a value is
+undefined. No torch, no web.
 """
 
 from collections.abc import Mapping, Sequence

@@ -38,6 +38,7 @@ class SpecError(EngineError):
 
     @classmethod
     def at(cls, field: str, message: str) -> "SpecError":
+        """One refused field. `message` is a sentence that says what would be right and what was given."""
         return cls([Problem(field, message)])
 
 

@@ -103,6 +103,7 @@ class Length:
 
     @property
     def epochs(self) -> float:
+        """The budget in passes over the training rows, not rounded."""
         return self.steps / self.steps_per_epoch
 
 
@@ -116,7 +117,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a method reports of itself at an evaluation: numbers by name, and JSON tables for pictures."""
+    """What a method reports of itself at an evaluation: numbers by name, and JSON tables for charts."""
 
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
@@ -168,7 +169,7 @@ class Method:
         raise NotImplementedError
 
     def product(self) -> nn.Module:
-        """What is judged and shipped: the student, unless the method makes another one (an average of its weights, the last generation)."""
+        """What is judged and exported: the student, unless the method makes another one (an average of its weights, the last generation)."""
         return self.student
 
     def blueprint(self) -> Mapping[str, Any] | None:
@@ -261,8 +262,8 @@ class Method:
     def save_tensors(
         self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
     ) -> None:
-        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` (engine.charts)
-        show a person what the numbers hold; they stand in the file, and the artifact's page begins with them."""
+        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` are charts
+        (engine.charts) of what the numbers hold; they stand in the file, and the artifact's page begins with them."""
         self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:

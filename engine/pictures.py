@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 SMALL = 48
-"""Height in pixels below which a picture is drawn larger, by whole factors, so that its pixels can be told apart."""
+"""Height in pixels below which a picture is drawn larger, by whole factors, so that single pixels can be seen."""
 
 
 def png(picture: Tensor) -> str:

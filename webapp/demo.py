@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class Account:
+class DemoAccount:
     """How to get in: by page and by API."""
 
     name: str
@@ -52,7 +52,7 @@ class Account:
     token: str
 
 
-def make_account() -> Account:
+def make_account() -> DemoAccount:
     """The demo's person, who owns the demo's project, with a new password and a token for a day."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
     import django
@@ -70,7 +70,7 @@ def make_account() -> Account:
     Membership.objects.update_or_create(user=person, project=project, defaults={"role": Role.OWNER})
     person.api_tokens.filter(name=TOKEN_NAME).delete()
     _, token = tokens.make(person, project, name=TOKEN_NAME, scope=Scope.LAUNCH, days=1)
-    return Account(PERSON, password, token)
+    return DemoAccount(PERSON, password, token)
 
 
 class Demo:
@@ -197,7 +197,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 100 else f"{value:.4f}"
 
 
-def show(demo: Demo, services: Services, account: Account, *, task_id: str, seeds: int) -> None:
+def show(demo: Demo, services: Services, account: DemoAccount, *, task_id: str, seeds: int) -> None:
     """Trains, compares, and says where to look."""
     task = next(task for task in demo.get("tasks/")["results"] if task["id"] == task_id)
     demo.console.print(f"Teacher of {task['title']}, then {len(METHODS)} methods × {seeds} seeds.")

@@ -1,6 +1,6 @@
 """A network that takes noise out of examples, and makes some by doing so in many steps."""
 
-from engine.metrics import cards_generation
+from engine.kinds.generator import CARDS, HEADLINE
 from engine.spec.cards import KindCard
 
 card = KindCard(
@@ -9,7 +9,7 @@ card = KindCard(
     title="denoiser",
     summary="A network that removes noise from examples, and makes examples by integrating that over many steps.",
     judge="engine.tasks.generation:GenerationTask.judge_samples",
-    metrics=cards_generation.CARDS,
-    headline=cards_generation.HEADLINE,
+    metrics=CARDS,
+    headline=HEADLINE,
     charts=("samples", "distances"),
 )

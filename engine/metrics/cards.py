@@ -1,6 +1,6 @@
 """What each number of an evaluation means, without torch: pages, comparison and API take title, unit and direction of better from here.
 
-The cards stand in the modules beside this one, and each kind of student declares which of them it is judged by (`engine.kinds`).
+Each kind of student declares the cards of what it is judged by (`engine.kinds`); here they are together.
 """
 
 from collections.abc import Mapping

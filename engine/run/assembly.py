@@ -16,7 +16,7 @@ from engine.run.process_group import ProcessGroup, process_group_of
 from engine.run.state import modules_of, seal
 from engine.seeds import derived_seed, seed_everything
 from engine.spec import catalog
-from engine.spec.cards import Needs
+from engine.spec.cards import MethodCard, Needs
 from engine.spec.epochs import steps_per_epoch
 from engine.spec.run_spec import ModelRef, RunSpec
 from engine.tasks.task import Task
@@ -61,16 +61,7 @@ def assemble(
     task = task_class(task_class.card.options.model_validate(spec.task_options), device)
     settings = method_class.card.settings.model_validate(spec.settings)
 
-    student_ref = spec.student or ModelRef(name=task.card.student)
-    student, blueprint, sources = _open(student_ref, "student", method_class.card.student, spec, task, models, default_seed=spec.seed)
-    teachers, lineage = [], {"student": sources}
-    for index, ref in enumerate(spec.teachers):
-        needs, own_seed = method_class.card.teachers, derived_seed(spec.seed, "teacher", index)
-        assert needs is not None, "a parsed spec has teachers only where its method takes them"
-        teacher, _, lineage[f"teachers.{index}"] = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
-        teachers.append(teacher.to(device))
-    _set_access(teachers, method_class)
-
+    student, blueprint, teachers, lineage = _models(spec, task, method_class.card, models, device)
     rows = len(task.splits["train"]) if "train" in task.splits else 1
     batch_size = getattr(settings, "batch_size", None) or rows
     position, micro = Position(), MicroBatch()
@@ -79,8 +70,8 @@ def assemble(
         RunContext(
             task=task,
             settings=settings,
-            student=student.to(device).train(),
-            teachers=tuple(teachers),
+            student=student,
+            teachers=teachers,
             budget=_length(spec, rows=rows, batch_size=batch_size),
             device=device,
             generator=torch.Generator(device).manual_seed(derived_seed(spec.seed, "method")),
@@ -117,6 +108,22 @@ def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
     return Length(spec.budget.steps or (spec.budget.epochs or 1) * epoch, epoch)
 
 
+def _models(
+    spec: RunSpec, task: Task, card: MethodCard, models: Mapping[str, Path], device: torch.device
+) -> tuple[nn.Module, dict[str, Any], tuple[nn.Module, ...], dict[str, tuple[Source, ...]]]:
+    """The student in train mode, its blueprint, and the teachers as the card's access says, all on the device; and what each has read."""
+    student_ref = spec.student or ModelRef(name=task.card.student)
+    student, blueprint, sources = _open(student_ref, "student", card.student, spec, task, models, default_seed=spec.seed)
+    teachers, lineage = [], {"student": sources}
+    for index, ref in enumerate(spec.teachers):
+        needs, own_seed = card.teachers, derived_seed(spec.seed, "teacher", index)
+        assert needs is not None, "a parsed spec has teachers only where its method takes them"
+        teacher, _, lineage[f"teachers.{index}"] = _open(ref, f"teachers.{index}", needs, spec, task, models, default_seed=own_seed)
+        teachers.append(teacher.to(device))
+    _set_access(teachers, card)
+    return student.to(device).train(), blueprint, tuple(teachers), lineage
+
+
 def _open(
     ref: ModelRef, field: str, needs: Needs, spec: RunSpec, task: Task, models: Mapping[str, Path], *, default_seed: int
 ) -> tuple[nn.Module, dict[str, Any], tuple[Source, ...]]:
@@ -140,9 +147,9 @@ def _open(
     return model, {key: meta[key] for key in ("builder", "config", "architecture")}, sources_of(meta)
 
 
-def _set_access(teachers: list[nn.Module], method_class: type[Method]) -> None:
+def _set_access(teachers: list[nn.Module], card: MethodCard) -> None:
     """Eval mode and no gradient for the weights, so that no method can forget it, unless the card asks for teachers to train."""
-    needs = method_class.card.teachers
+    needs = card.teachers
     access = needs.access if needs is not None else "frozen"
     for teacher in teachers:
         if access == "trained":

@@ -60,7 +60,7 @@ def save_model(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> dict[
 
 def load_model(folder: Path, *, card: TaskCard | None = None, foreign: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The model in a folder, on the CPU, and its model.json. With a task's card, only a model that fits that task; a foreign one may be of
-    another task and tell other classes apart, as long as it reads examples of the same shape.
+    another task and have other classes, as long as it reads examples of the same shape.
 
     Raises ModelError: no such folder, a pickle, a truncated or changed file, an unknown builder, or a model of another kind.
     """

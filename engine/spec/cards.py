@@ -98,6 +98,7 @@ class Needs:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that are taken, also where it is one."""
         return self.kind if isinstance(self.kind, tuple) else (self.kind,)
 
 
@@ -260,7 +261,7 @@ class KindCard:
 
     `order` is its place where kinds are listed. `judge` names what `Task.judge` calls with the task before its own arguments, as
     `module:object`; it is loaded when something is judged, so it may need torch. `model`, in the same form, names the class of its models; it
-    is needed where a task judges several kinds. `metrics` are the cards of what it is judged by, those of kinds before it need not be
+    is needed where a task judges several kinds. `metrics` are the cards of what it is judged by; those that an earlier kind has need not be
     repeated. `headline` are the metrics that its page and the comparison begin with, `columns` those of the table of runs until somebody
     chooses others (the headline when empty), `charts` the tables by name whose charts its page begins with. `from_hub`: whether a run may
     take models of this kind as `hf:`.

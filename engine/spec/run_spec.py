@@ -124,6 +124,7 @@ class RunSpec(StrictModel):
         return _completed(spec)
 
     def to_json(self) -> str:
+        """JSON text that `parse` reads back to an equal spec."""
         return self.model_dump_json()
 
     def config_hash(self) -> str:
@@ -135,6 +136,7 @@ class RunSpec(StrictModel):
 
     @property
     def card(self) -> MethodCard:
+        """The method's card."""
         return catalog.methods()[self.method]
 
     @property

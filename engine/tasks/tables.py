@@ -39,7 +39,7 @@ def risk_coverage(report: Table, *, split: str) -> Table:
 def confidence_histogram(logits: Tensor, labels: Tensor, *, split: str, n_bins: int) -> Table:
     """Counts of confidences by equal-width bin, apart for right and wrong answers; logits (rows, classes), labels (rows,).
 
-    `saturated` is the share of rows whose confidence is exactly 1: they are no longer told apart.
+    `saturated` is the share of rows whose confidence is exactly 1: no order is left among them.
     """
     confidence, correct = top_label(logits, labels)
     edges = np.linspace(0, 1, n_bins + 1)

@@ -32,6 +32,7 @@ class Split:
         return Batch(self.inputs[rows], None if self.targets is None else self.targets[rows], rows)
 
     def to(self, device: torch.device) -> "Split":
+        """The same rows on a device."""
         return Split(self.inputs.to(device), None if self.targets is None else self.targets.to(device))
 
 

@@ -134,7 +134,7 @@ from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
 from webapp.runs.table.columns import TableState
 spec = RunSpec.parse({"method": "sketching", "task": "toy-points"})
-table = TableState("-created", 1, (), False).with_metrics(["strokes", "likeness"])
+table = TableState(sort="-created", chosen=(), remembering=False).with_metrics(["strokes", "likeness"])
 stored = catalog.kind_of(json.loads(spec.to_json()))
 print(json.dumps({
     "kind": spec.kind,

@@ -124,7 +124,6 @@ def test_a_class_of_the_web_and_the_workers_has_a_name_of_its_own() -> None:
                 if path.name == "models.py" and path.is_relative_to(ROOT / "webapp"):
                     records.add(node.name)
 
-    records.add("Account")  # of the demo, which is somebody else's
     twice = {
         name: sorted(places)
         for name, places in defined.items()

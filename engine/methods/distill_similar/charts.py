@@ -10,7 +10,7 @@ TITLES = {"parc": "PARC", "rsa": "RSA", "knn": "k-NN", "leep": "LEEP", "nce": "N
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceRow:
     """One source as the table shows it. `spread` is the mean entropy of its outputs on the target's rows, as a share of log(classes)."""
 
     rank: int
@@ -22,7 +22,7 @@ class Source:
     parameters: int
 
 
-def similarity(sources: Sequence[Source], chosen: str) -> charts.ChartSpec:
+def similarity(sources: Sequence[SourceRow], chosen: str) -> charts.ChartSpec:
     """A row for each source, in the order of the run's teachers."""
     measures, ranked = [TITLES[name] for name in MEASURES], TITLES[chosen]
     columns = ["source", "rank", "weight", f"{ranked}, low", f"{ranked}, high", *measures, "classes", "entropy of outputs", "parameters"]

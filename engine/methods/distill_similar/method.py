@@ -177,10 +177,10 @@ class DistillSimilar(Method):
         """Mean entropy of a source's outputs on the rows that transfer, as a share of log(classes): 0…1."""
         return float(entropy(self.said[index]).mean()) / math.log(self.said[index].shape[1])
 
-    def rows(self) -> list[charts.Source]:
+    def rows(self) -> list[charts.SourceRow]:
         ranked = selection.ranks(self.chosen())
         return [
-            charts.Source(
+            charts.SourceRow(
                 rank=ranked[index],
                 weight=self.weights[index],
                 scores=self.similarities[index],

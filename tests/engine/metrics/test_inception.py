@@ -259,7 +259,7 @@ def test_pictures_are_rounded_to_the_levels_of_a_file_made_gray_in_three_channel
     assert float(found[0, 0, 0, 75]) == pytest.approx(-1 + 2 * place, abs=1e-5)
 
 
-def test_an_extractor_is_told_apart_by_its_weights(file, tmp_path):
+def test_an_extractor_is_identified_by_its_weights(file, tmp_path):
     other = {**weights(), "Conv2d_1a_3x3.bn.bias": weights()["Conv2d_1a_3x3.bn.bias"] + 1e-3}
     save_file(other, tmp_path / "other.safetensors")
 

@@ -220,7 +220,7 @@ def test_the_window_and_the_head_width_of_a_librarys_model_are_its_configuration
     assert layers_of(model) == [LayerCache("GQA", 64), LayerCache("GQA, window 7", 64, window=7)]
 
 
-def test_layers_without_a_formula_are_told_as_measured():
+def test_layers_without_a_formula_are_reported_as_measured():
     model = language_model("llama", kv_heads=2)
     model.body.config.layer_types = ["full_attention", "chunked_attention"]
     model.body.config.attention_chunk_size = 16

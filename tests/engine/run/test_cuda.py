@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Caught:
-    """A method's class that hands over what is made of it: the run's state, and where the run is without waiting for what it tells."""
+    """A method's class that hands over what is made of it: the run's state, and where the run is without waiting for what it reports."""
 
     def __init__(self, card: MethodCard) -> None:
         self.made: list[Method] = []
@@ -126,7 +126,7 @@ def test_a_run_on_a_gpu_keeps_its_state_there_tells_finite_numbers_and_goes_on_f
         second = Caught(card)
         outcome = bench.run(stopped, spec, after, method_class=second.method_class, resume=stopped / f"checkpoints/step-{step:09d}")
         assert outcome.status == "succeeded"
-        assert [reported for reported, _ in after.terms()] == [reported for reported, _ in whole.terms() if reported > step]
+        assert [made for made, _ in after.terms()] == [made for made, _ in whole.terms() if made > step]
         assert left_on_the_cpu(second.method) == []
         assert not_finite(after) == []
 

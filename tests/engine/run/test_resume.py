@@ -124,7 +124,7 @@ def test_the_clock_of_a_time_budget_goes_on_after_a_resume(tmp_path: Path) -> No
     assert 0.4 <= last_seconds < 0.4 + first_seconds
 
 
-def test_a_run_that_is_restarted_drops_the_checkpoints_of_the_course_it_left(tmp_path: Path) -> None:
+def test_a_run_that_is_restarted_deletes_the_checkpoints_of_the_steps_it_will_make_again(tmp_path: Path) -> None:
     watcher = Watcher()
     spec = tiny_spec(cadence=Cadence(checkpoint=2))
     run_tiny(tmp_path, watcher=watcher, spec=spec, stop=watcher.stop_after(7))

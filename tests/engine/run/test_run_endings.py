@@ -134,7 +134,7 @@ def test_an_emit_that_raises_ends_the_run_at_once(tmp_path: Path) -> None:
         run_tiny(tmp_path, watcher=lost)  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_that_can_not_be_written_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_that_can_not_be_written_is_logged_and_the_run_goes_on(tmp_path: Path) -> None:
     watcher = Watcher()
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
 

@@ -32,7 +32,7 @@ def test_the_outcome_is_returned_and_is_the_last_event(tmp_path: Path) -> None:
     assert watcher.events[-1] is outcome
 
 
-def test_every_step_is_told_once_in_order_counted_from_one(tmp_path: Path) -> None:
+def test_every_step_is_reported_once_in_order_counted_from_one(tmp_path: Path) -> None:
     watcher = Watcher()
 
     run_tiny(tmp_path, watcher=watcher)
@@ -251,7 +251,7 @@ def test_a_teacher_that_is_trained_is_in_the_checkpoint(tmp_path: Path) -> None:
 
 
 class Averaged(Plain):
-    """Ships another network than the one that it trains, and tells of itself."""
+    """Ships another network than the one that it trains, and reports numbers of its own."""
 
     card = tiny_card("averaged")
 

@@ -178,7 +178,7 @@ def test_texts_to_read_have_a_piece_for_each_token_and_a_weight_for_each_piece(t
     assert table["scale"] == "total variation distance"
 
 
-def test_where_texts_end_the_share_of_those_that_were_cut_is_told(task, monkeypatch):
+def test_where_texts_end_the_share_of_those_that_were_cut_is_reported(task, monkeypatch):
     endless = task.rollouts(network(task), "validation").completion_ids
     end = endless[0, -1].item()  # the first completion has it as its last token at the latest: that is no cut
     monkeypatch.setattr(task.vocabulary, "eos_id", end)

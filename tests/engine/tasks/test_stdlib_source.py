@@ -30,7 +30,7 @@ def test_every_part_has_its_size_and_files_of_its_own(tmp_path):
     assert not whole["train"] & whole["validation"] | whole["train"] & whole["test"] | whole["validation"] & whole["test"]
 
 
-def test_a_files_part_and_place_are_told_by_its_name_alone():
+def test_a_files_part_and_place_follow_from_its_name_alone():
     assert place(Path("/a/string.py")) == place(Path("/b/string.py")) != place(Path("/a/token.py"))
     counts = [sum(part(Path(f"{number}.py")) == split for number in range(2000)) for split in ("train", "validation", "test")]
     assert sum(counts) == 2000
