@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from webapp import servers
-from webapp.serve import ServeError, Services, free_port, keep_serving, own_servers, prepare, until_told_to_stop
+from webapp.serve import ServeError, Services, free_port, keep_serving, own_servers, prepare, until_asked_to_stop
 
 PROJECT = "demo"
 PERSON = "demo"
@@ -76,8 +76,8 @@ def make_account() -> DemoAccount:
 class Demo:
     """The part that a notebook could do as well: nothing but HTTP."""
 
-    def __init__(self, client: httpx.Client, console: Console, told: threading.Event) -> None:
-        self.client, self.console, self.told = client, console, told
+    def __init__(self, client: httpx.Client, console: Console, asked: threading.Event) -> None:
+        self.client, self.console, self.asked = client, console, asked
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self._answer(self.client.get(path, params=parameters))
@@ -152,7 +152,7 @@ class Demo:
                     raise DemoError(
                         f"{len(open_runs)} runs did not end within {TRAIN_SECONDS:g} s. Worker's log: {servers.home() / 'log' / 'worker.log'}"
                     )
-                if open_runs and self.told.wait(0.3):
+                if open_runs and self.asked.wait(0.3):
                     raise Interrupted
 
     def _say_how_it_ended(self, row: Mapping[str, Any]) -> None:
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seeds must be from 1 to 5; got {options.seeds}")
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
-        with until_told_to_stop() as told, own_servers():
+        with until_asked_to_stop() as asked, own_servers():
             console.print("Servers run. Preparing the database and the catalog.")
             prepare()
             account = make_account()
@@ -232,10 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with Services(host="127.0.0.1", port=port) as services:
                 headers = {"Authorization": f"Bearer {account.token}"}
                 with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", headers=headers, timeout=30) as client:
-                    show(Demo(client, console, told), services, account, task_id=options.task, seeds=options.seeds)
+                    show(Demo(client, console, asked), services, account, task_id=options.task, seeds=options.seeds)
                 if console.is_terminal and sys.stdin.isatty():
                     console.print("Serving until Ctrl-C.")
-                    keep_serving(services, told, say=console.print)
+                    keep_serving(services, asked, say=console.print)
     except Interrupted:
         return 130
     except (DemoError, ServeError, servers.ServersError, httpx.HTTPError) as error:

@@ -168,25 +168,25 @@ def own_servers() -> Iterator[None]:
 
 
 @contextmanager
-def until_told_to_stop() -> Iterator[threading.Event]:
+def until_asked_to_stop() -> Iterator[threading.Event]:
     """An event that is set by Ctrl-C, SIGTERM and a closed terminal."""
-    told = threading.Event()
+    asked = threading.Event()
 
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.set()
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, tell) for number in numbers}
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
-        yield told
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def keep_serving(services: Services, told: threading.Event, *, say: Callable[[str], None] = print) -> None:
-    """Looks after the services until told to stop."""
-    while not told.wait(0.5):
+def keep_serving(services: Services, asked: threading.Event, *, say: Callable[[str], None] = print) -> None:
+    """Looks after the services until asked to stop."""
+    while not asked.wait(0.5):
         services.look_after()
     say("Stopping.")
 
@@ -208,13 +208,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on; 8000 or the next free one")
     options = parser.parse_args(arguments)
     try:
-        with until_told_to_stop() as told, own_servers():
+        with until_asked_to_stop() as asked, own_servers():
             prepare()
             port = options.port or free_port(options.host, 8000)
             with Services(host=options.host, port=port) as services:
                 print(f"Stillhouse: {services.url}  (Ctrl-C to stop; logs in {services.logs})", flush=True)
                 print("No account yet? .venv/bin/python manage.py createsuperuser", flush=True)
-                keep_serving(services, told)
+                keep_serving(services, asked)
     except (ServeError, servers.ServersError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.metrics.cards import HEADLINE, METRICS
 
 METRIC = HEADLINE["causal-lm"][0]
-"""What a language model is told by first: KL(student ‖ teacher) on its own text."""
+"""What a language model is judged by first: KL(student ‖ teacher) on its own text."""
 
 
 class BestStudent:

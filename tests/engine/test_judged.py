@@ -33,11 +33,11 @@ def test_a_method_hears_each_evaluation_on_validation_and_may_leave_something_af
 
     run_tiny(tmp_path, Heard, watcher=watcher, spec=tiny_spec(Heard, cadence={"evaluate": 5}))
 
-    told = [event for event in watcher.of(Evaluation) if event.split == "validation"]
-    assert [event.step for event in told] == [5, 10, 12]
+    reported = [event for event in watcher.of(Evaluation) if event.split == "validation"]
+    assert [event.step for event in reported] == [5, 10, 12]
     heard = json.loads((tmp_path / "tables/heard.json").read_text())
-    assert heard == [[event.step, event.metrics["accuracy"], event.final] for event in told]
-    assert [event.metrics["times"] for event in told] == [0, 1, 2]
+    assert heard == [[event.step, event.metrics["accuracy"], event.final] for event in reported]
+    assert [event.metrics["times"] for event in reported] == [0, 1, 2]
     assert "heard" in [event.name for event in watcher.of(Artifact)]
 
 

@@ -1,4 +1,4 @@
-"""What environment variables mean: told by the docs, or by the card of the method or task that reads them."""
+"""What environment variables mean: reported by the docs, or by the card of the method or task that reads them."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ CARDS = [*catalog.methods().values(), *catalog.tasks().values()]
 
 
 def test_variables_of_methods_and_tasks_are_told_by_their_cards() -> None:
-    told = meanings(CARDS)
+    reported = meanings(CARDS)
 
-    assert told.keys() == environment_variables().keys()
+    assert reported.keys() == environment_variables().keys()
     assert {name for card in CARDS for name in card.environment}.isdisjoint(ENVIRONMENT)
-    assert told["STILLHOUSE_PLANNER_KEY"] == catalog.methods()["steve-evolving"].environment["STILLHOUSE_PLANNER_KEY"]
+    assert reported["STILLHOUSE_PLANNER_KEY"] == catalog.methods()["steve-evolving"].environment["STILLHOUSE_PLANNER_KEY"]
 
 
 def test_two_meanings_of_one_variable_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What containers and Prometheus are told."""
+"""What containers and Prometheus are reported."""
 
 from typing import Any
 

@@ -80,7 +80,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def process_of(pid_file: Path, folder: Path) -> psutil.Process | None:
-    """The running server that the pid file names. A pid that another program has got since is told by its working folder."""
+    """The running server that the pid file names. A pid that another program has got since is recognized by its working folder."""
     with suppress(OSError, ValueError, IndexError, psutil.Error):
         process = psutil.Process(int(pid_file.read_text().split()[0]))
         if _alive(process) and Path(process.cwd()) == folder:

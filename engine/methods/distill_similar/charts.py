@@ -11,7 +11,7 @@ TITLES = {"parc": "PARC", "rsa": "RSA", "knn": "k-NN", "leep": "LEEP", "nce": "N
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One source as the table tells it. `spread` is the mean entropy of its outputs on the target's rows, as a share of log(classes)."""
+    """One source as the table shows it. `spread` is the mean entropy of its outputs on the target's rows, as a share of log(classes)."""
 
     rank: int
     weight: float

@@ -1,4 +1,4 @@
-"""Accounts of differential privacy: what training on noisy, clipped sums over random batches has told of any one record.
+"""Accounts of differential privacy: what training on noisy, clipped sums over random batches has revealed of any one record.
 
 Opacus computes the Rényi curve of the subsampled Gaussian mechanism and turns it into ε(δ); here are the account that a run keeps, and the
 search for the noise that a budget needs. Opacus, and with it torch, is imported when something is computed: a card may import this module.
@@ -76,7 +76,7 @@ def spent(stretches: list[tuple[float, float, int]], *, delta: float) -> Spent:
         return Spent(0.0, delta, math.nan)
     curve = sum(steps * curve_of_step(noise, rate) for noise, rate, steps in stretches)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the best order is the first or last of the grid: Spent tells which it was
+        warnings.simplefilter("ignore")  # that the best order is the first or last of the grid: Spent says which it was
         epsilon, order = get_privacy_spent(orders=list(ORDERS), rdp=curve, delta=delta)
     return Spent(max(0.0, float(epsilon)), delta, float(order))
 

@@ -42,7 +42,7 @@ def judged_start(seed: int, folders: Mapping[str, Path]) -> Mapping[str, float |
 
 
 def more_text(seed: int) -> dict[str, Any]:
-    """Cross-entropy on text, as a distillation whose teacher has no weight, so that its agreement is told."""
+    """Cross-entropy on text, as a distillation whose teacher has no weight, so that its agreement is reported."""
     return run("vanilla-kd", seed, batch_size=32, learning_rate=1e-3, ce_weight=1.0, kd_weight=0.0, **RECIPE)
 
 

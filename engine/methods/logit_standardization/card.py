@@ -48,7 +48,7 @@ class Settings(TrainingSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """What can be told only from settings and task together."""
+    """What follows only from settings and task together."""
     problems = []
     classes, base = spec.task_card.classes, spec.settings["base_method"]
     if classes is not None and classes < 3:

@@ -21,7 +21,7 @@ def arm(*, skills: bool, guardrails: bool) -> Callable[[int], dict[str, Any]]:
 
 
 def online(name: str) -> Callable[[Sequence[Event]], float | None]:
-    """What the method told of itself at the end, beside the judged numbers."""
+    """What the method reported of itself at the end, beside the judged numbers."""
 
     def read(events: Sequence[Event]) -> float | None:
         final = [event for event in events if isinstance(event, Evaluation) and event.final and event.split == "validation"]

@@ -50,7 +50,7 @@ class Settings(TrainingSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """What can be told only from settings and teachers together."""
+    """What follows only from settings and teachers together."""
     problems = []
     weights, teachers = spec.settings["teacher_weights"], len(spec.teachers)
     if weights and len(weights) != teachers:

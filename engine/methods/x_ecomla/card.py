@@ -104,7 +104,7 @@ class XEcoMLASettings(TrainingSettings):
 
 
 def check(spec: "RunSpec") -> list[Problem]:
-    """What can be told without opening the source."""
+    """What is known without opening the source."""
     settings, problems = spec.settings, []
     if settings["rope_width"] is not None and settings["rope_width"] % 2:
         problems.append(

@@ -41,7 +41,7 @@ with two key and value heads, rotary base 10,000, a gated MLP of 256 and an outp
 windows of 64 characters: AdamW at 0.002 with a cosine, no weight decay. Both its layers are converted (d_n = d_r = 8, r_q = 64) at ranks
 8, 24 and 56, and trained for 60 steps of 16 windows by KL to the source: AdamW at 0.001 with a cosine. The random arms have the same shapes,
 W_DQ, W_UQ, W_DKV and W_UKV as nn.Linear draws them, and W_O and all else copied, as in the SVD arms. KL is the mean over 32 equally spaced
-windows of 64 characters; after training it is told on the test files, before training on the validation files.
+windows of 64 characters; after training it is measured on the test files, before training on the validation files.
 """,
     arms=(
         Arm(id="source", title="source, not converted", spec=source),

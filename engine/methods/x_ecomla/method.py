@@ -163,7 +163,7 @@ class XEcoMLA(LanguageMethod):
         self.update(self.dpo_optimizer, loss)
         return {"loss": loss, "margin": (margin - reference_margin).mean(), "preferred": (margin > reference_margin).float().mean()}
 
-    # What is told
+    # What is reported
 
     def tell_conversion(self) -> None:
         """The conversion as lines and artifacts, once."""

@@ -24,16 +24,16 @@ EXACT = {
 """No noise and no clipping, unless a test wants them."""
 
 
-def new_and_told(settings: Mapping[str, Any] | None = None, **more: Any) -> tuple[DPOPD, list[Any]]:
+def new_and_reported(settings: Mapping[str, Any] | None = None, **more: Any) -> tuple[DPOPD, list[Any]]:
     """The method, and the list that all it reports goes into."""
-    method, told = new_language_method("dp-opd", {**EXACT, **(settings or {})}, **more)
+    method, reported = new_language_method("dp-opd", {**EXACT, **(settings or {})}, **more)
     assert isinstance(method, DPOPD)
     method.chance.manual_seed(0)
-    return method, told
+    return method, reported
 
 
 def new(settings: Mapping[str, Any] | None = None, **more: Any) -> DPOPD:
-    return new_and_told(settings, **more)[0]
+    return new_and_reported(settings, **more)[0]
 
 
 def batch_of(method: DPOPD, *rows: int) -> Batch:

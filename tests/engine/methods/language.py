@@ -80,7 +80,7 @@ def new_language_method(
     teachers = teachers or (gpt2(2),)
     for teacher in teachers:
         teacher.eval().requires_grad_(False)
-    told: list[Any] = []
+    reported: list[Any] = []
     method = method_class(
         RunContext(
             task=Letters(),
@@ -92,14 +92,14 @@ def new_language_method(
             generator=torch.Generator().manual_seed(seed),
             position=Position(),
             micro=MicroBatch(),
-            log=told.append,
-            save_table=lambda name, content: told.append((name, content)),
-            save_tensors=lambda name, tensors, meta: told.append((name, {key: each.clone() for key, each in tensors.items()}, meta)),
+            log=reported.append,
+            save_table=lambda name, content: reported.append((name, content)),
+            save_tensors=lambda name, tensors, meta: reported.append((name, {key: each.clone() for key, each in tensors.items()}, meta)),
         )
     )
     method.build()
     seal(method)
-    return method, told
+    return method, reported
 
 
 def play(method: Method, *, seed: int = 0, until: str | None = None) -> list[dict[str, float]]:

@@ -64,12 +64,12 @@ def run_phase(method: ProgressiveRadiance, name: str, *, steps: int | None = Non
     phase = next(each for each in method.phases() if each.name == name)
     assert phase.begin is not None
     phase.begin()
-    told = []
+    reported = []
     for step in range(steps or phase.steps):
         method.position.phase_step = step
-        told.append({key: float(value.detach()) for key, value in phase.step(no_batch(torch.device("cpu"))).items()})
+        reported.append({key: float(value.detach()) for key, value in phase.step(no_batch(torch.device("cpu"))).items()})
         method.position.step += 1
-    return told
+    return reported
 
 
 def values(method: ProgressiveRadiance) -> dict[str, Tensor]:

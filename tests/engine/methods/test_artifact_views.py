@@ -27,10 +27,10 @@ def test_a_buffer_of_experts_shows_their_course_from_the_first_weights_to_the_la
 
 def test_rollouts_are_shown_as_text_shaded_by_what_the_teacher_finds_improbable():
     short = {"sft_steps": 0, "cache_rows": 14, "rollout_batch_size": 5, "batch_size": 4, "prompt_tokens": 3, "max_new_tokens": 5}
-    method, told = new_language_method("lightning-opd", short)
+    method, reported = new_language_method("lightning-opd", short)
     play(method)
 
-    (tensors, facts) = next(each[1:] for each in told if each[0] == "rollouts")
+    (tensors, facts) = next(each[1:] for each in reported if each[0] == "rollouts")
 
     view, vocabulary = facts["views"]["rollouts"], method.language.vocabulary
     assert len(view["items"]) == 12

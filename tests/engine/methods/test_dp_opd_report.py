@@ -6,7 +6,7 @@ import torch
 from engine.errors import SpecError
 from engine.methods.dp_opd.privacy import spent
 from engine.spec.run_spec import RunSpec
-from tests.engine.methods.dp_opd_bench import batch_of, new, new_and_told
+from tests.engine.methods.dp_opd_bench import batch_of, new, new_and_reported
 from tests.engine.methods.language import gpt2, play
 
 # What is reported
@@ -24,18 +24,18 @@ def test_epsilon_is_that_of_the_steps_taken_and_ends_at_the_budget():
 
 
 def test_diagnostics_and_the_artifact_hold_the_account_but_no_private_number():
-    method, told = new_and_told({"noise_multiplier": 1.5, "clip_norm": 0.5}, steps=3)
+    method, reported = new_and_reported({"noise_multiplier": 1.5, "clip_norm": 0.5}, steps=3)
     play(method)
 
     found = method.diagnostics()
     method.finish()
 
-    account = dict(told[-1][1]["cells"])
-    assert told[-1][0] == "privacy"
+    account = dict(reported[-1][1]["cells"])
+    assert reported[-1][0] == "privacy"
     assert account["steps taken"] == 3 and account["noise multiplier σ"] == 1.5 and account["sampling rate q"] == 0.2
     assert account["ε spent"] == pytest.approx(found.metrics["epsilon"], abs=1e-6)
     assert found.metrics["delta"] == 1 / 40
-    assert found.tables["privacy"]["cells"] == told[-1][1]["cells"]
+    assert found.tables["privacy"]["cells"] == reported[-1][1]["cells"]
     assert "outside the guarantee" in found.tables["norms"]["note"] and "outside the guarantee" in found.tables["batches"]["note"]
     assert found.tables["epsilon"]["series"]["spent"]["x"][-1] == 3
 
@@ -53,11 +53,11 @@ def test_norms_are_counted_with_the_clip_norm_as_an_edge():
 
 
 def test_no_noise_is_warned_of_loudly_and_has_no_epsilon():
-    method, told = new_and_told(steps=2)
+    method, reported = new_and_reported(steps=2)
 
     terms = play(method)
 
-    assert any("NO privacy" in text for text in told if isinstance(text, str))
+    assert any("NO privacy" in text for text in reported if isinstance(text, str))
     assert all("epsilon" not in each for each in terms)
     assert method.diagnostics().metrics["epsilon"] is None
     assert "There is no noise, hence no privacy." in method.warnings()

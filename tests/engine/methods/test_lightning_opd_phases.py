@@ -31,9 +31,9 @@ SHORT = {
 
 
 def new(settings: dict | None = None, **more) -> tuple[LightningOPD, list]:
-    method, told = new_language_method("lightning-opd", {**SHORT, **(settings or {})}, **more)
+    method, reported = new_language_method("lightning-opd", {**SHORT, **(settings or {})}, **more)
     assert isinstance(method, LightningOPD)
-    return method, told
+    return method, reported
 
 
 # The phases
@@ -66,9 +66,9 @@ def test_the_first_phase_is_cross_entropy_on_what_the_teacher_wrote():
 
 
 def test_the_stored_numbers_are_those_of_a_fresh_forward_pass_at_temperature_one():
-    method, told = new({"sampling_temperature": 0.5})
+    method, reported = new({"sampling_temperature": 0.5})
     play(method, until="prepare")
-    name, tensors, facts = told[-1]
+    name, tensors, facts = reported[-1]
 
     ids = torch.cat([tensors["prompt_ids"], tensors["completion_ids"]], dim=1)
     for whose, model in (("teacher", method.teacher), ("start", method.student)):
@@ -86,9 +86,9 @@ def test_the_stored_numbers_are_those_of_a_fresh_forward_pass_at_temperature_one
 def test_preparing_again_with_the_same_seed_gives_the_same_bytes():
     caches = []
     for _ in range(2):
-        method, told = new()
+        method, reported = new()
         play(method, until="prepare")
-        caches.append(told[-1])
+        caches.append(reported[-1])
 
     assert all(torch.equal(caches[0][1][name], caches[1][1][name]) for name in caches[0][1])
     assert caches[0][2] == caches[1][2]
@@ -160,10 +160,10 @@ def test_a_teacher_that_is_asked_in_the_last_phase_all_the_same_is_counted_there
     play(method)
 
     with torch.no_grad():
-        told = method.diagnostics().metrics["teacher_calls_distill"]
-    assert told == calls
+        reported = method.diagnostics().metrics["teacher_calls_distill"]
+    assert reported == calls
     others = {"online": 150.0, "online-other": 150.0, "offline-other": 0.0}
-    seed = {name: {"validation/teacher_calls_distill": count} for name, count in {**others, "offline": told}.items()}
+    seed = {name: {"validation/teacher_calls_distill": count} for name, count in {**others, "offline": reported}.items()}
     assert not claim_of_no_call()(seed)
     assert claim_of_no_call()({**seed, "offline": {"validation/teacher_calls_distill": 0.0}})
 
@@ -259,13 +259,13 @@ def test_another_writer_of_the_first_text_is_refused_unless_it_is_allowed_and_th
     with pytest.raises(SpecError) as refused:
         new(teachers=(gpt2(2), gpt2(3)))
 
-    allowed, told = new({"allow_other_teacher": True}, teachers=(gpt2(2), gpt2(3)))
+    allowed, reported = new({"allow_other_teacher": True}, teachers=(gpt2(2), gpt2(3)))
     play(allowed)
     assert str(refused.value) == (
         "teachers.1: must be the first teacher's equal, because the student has to learn from the one whose text it began with; set "
         "settings.allow_other_teacher to go on all the same."
     )
-    assert told[0].startswith("WARNING: the text of the phase sft is by another teacher")
+    assert reported[0].startswith("WARNING: the text of the phase sft is by another teacher")
     assert allowed.reference() is allowed.teachers[0]
     assert "Teacher consistency: inconsistent." in allowed.warnings(None)
 
@@ -277,11 +277,11 @@ def test_an_equal_second_teacher_is_the_same_teacher():
 
 
 def test_a_start_of_unknown_text_is_told():
-    method, told = new({"sft_steps": 0})
+    method, reported = new({"sft_steps": 0})
     play(method)
 
     assert [phase.name for phase in method.phases()] == ["prepare", "distill"]
-    assert any(text.startswith("WARNING: nobody knows whose text") for text in told if isinstance(text, str))
+    assert any(text.startswith("WARNING: nobody knows whose text") for text in reported if isinstance(text, str))
 
 
 # What is shown

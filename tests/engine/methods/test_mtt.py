@@ -99,7 +99,7 @@ def test_the_log_says_the_accuracy_of_the_matched_experts():
     method = before_distilling(settings={"held_out_seed": 7, "expert_batch_size": 10})
 
     one, other, held_out = method.expert_accuracy.tolist()
-    assert held_out != pytest.approx((one + other) / 2, abs=1e-3)  # else it could not be told from the mean over all
+    assert held_out != pytest.approx((one + other) / 2, abs=1e-3)  # else it could not be reported from the mean over all
     assert method.said == [f"The experts get {(one + other) / 2:.1%} of the validation rows right after 3 epochs."]
 
 

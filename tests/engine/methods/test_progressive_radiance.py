@@ -42,10 +42,10 @@ def test_the_loss_is_the_slow_one(task):
         absolute = (image - view.photos.double()).abs().sum() / (3 * len(view.photos))
         slow = 0.8 * absolute + 0.2 * (1 - similarity[view.pixels.mask].mean()) + 0.3 * (1 - p.mean())
 
-    told = {name: value.detach() for name, value in phase.step(no_batch(torch.device("cpu"))).items()}
+    reported = {name: value.detach() for name, value in phase.step(no_batch(torch.device("cpu"))).items()}
 
-    assert float(told["loss"]) == pytest.approx(float(slow), abs=1e-5)
-    assert float(told["loss/photos"]) == pytest.approx(float(absolute), abs=1e-5)
+    assert float(reported["loss"]) == pytest.approx(float(slow), abs=1e-5)
+    assert float(reported["loss/photos"]) == pytest.approx(float(absolute), abs=1e-5)
 
 
 def test_the_parts_of_the_loss_by_hand():
@@ -69,7 +69,7 @@ def test_the_first_stage_moves_the_radiance_field_alone(task):
     method = new(task, radiance_steps=3)
     before = values(method)
 
-    losses = [told["loss"] for told in run_phase(method, "radiance")]
+    losses = [reported["loss"] for reported in run_phase(method, "radiance")]
 
     after = values(method)
     assert [name for name in after if not torch.equal(before[name], after[name])] == ["radiance"]
@@ -156,12 +156,12 @@ def test_a_fixed_progress_of_one_is_the_direct_fit(task):
     run_phase(method, "radiance")
     before = values(method)
 
-    told = run_phase(method, "distill")
+    reported = run_phase(method, "distill")
 
     after = values(method)
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert moved == {"light", "albedo_logits", "specular_logits"}
-    assert told[0]["loss"] == told[0]["loss/physical"] and "progress" not in told[0]
+    assert reported[0]["loss"] == reported[0]["loss/physical"] and "progress" not in reported[0]
     assert method.blueprint()["config"]["fixed_progress"] == 1.0
 
 

@@ -158,7 +158,7 @@ def test_the_grid_has_21_points_from_0_to_1_and_equal_fits_give_1():
 
 
 def test_for_a_linear_smoother_the_formula_is_that_of_the_closed_form():
-    """Networks are told apart by their outputs alone: where the outputs are those of ridge regressions, so is α."""
+    """Networks are reported apart by their outputs alone: where the outputs are those of ridge regressions, so is α."""
     _, labels, ridge = problem()
     cross, truth = drawn(7, 6, 14), drawn(8, 6, 2)
     previous = ridge.smoothed(labels)

@@ -30,7 +30,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 class Script(nn.Module):
-    """A decoder that surely says what it is told, row by row, and notes what it was asked."""
+    """A decoder that surely says what it is reported, row by row, and notes what it was asked."""
 
     def __init__(self, said: list[list[int]]) -> None:
         super().__init__()

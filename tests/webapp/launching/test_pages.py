@@ -257,14 +257,14 @@ def test_an_empty_budget_is_told_in_steps_before_launching(project: Project, ope
 def test_the_steps_follow_what_is_typed(project: Project, operator: User) -> None:
     client, digits = as_(operator), {"method": "supervised", "task": "digits"}  # 1,200 rows
 
-    told = [
+    reported = [
         budget_of(client, project.slug, **digits, settings__batch_size="64"),
         budget_of(client, project.slug, **digits, settings__batch_size="100", budget__epochs="1"),
         budget_of(client, project.slug, **digits, settings__batch_size="64", task_options__train_limit="128", budget__epochs="3"),
         budget_of(client, project.slug, **digits, settings__batch_size="64", budget__steps="38"),
     ]
 
-    assert told == [
+    assert reported == [
         "All empty: 60 epochs of 1,200 rows in batches of 64 = 1,140 steps.",
         "1 epoch of 1,200 rows in batches of 100 = 12 steps.",
         "3 epochs of 128 rows in batches of 64 = 6 steps.",

@@ -1,4 +1,4 @@
-"""What a live page is told, and from where it goes on."""
+"""What a live page is reported, and from where it goes on."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from webapp.runs.live.news import LiveEvent, Mark, news_since
 from webapp.runs.models import LogLine, MetricBatch
 
 
-def told(messages: list[LiveEvent], event: str) -> Any:
+def reported(messages: list[LiveEvent], event: str) -> Any:
     """The data of the one message of a kind."""
     (data,) = [message.data for message in messages if message.event == event]
     return data
@@ -37,9 +37,9 @@ def test_news_are_told_once(running_run: RunMaker, viewer: User) -> None:
     first = news_since(viewer, run.pk, Mark())
     second = news_since(viewer, run.pk, first.mark)
 
-    assert told(first.messages, "points") == {"series": {"loss": [[1, 2], [3.0, None]]}, "cut_after": None}
-    assert "&lt;b&gt;careful&lt;/b&gt;" in told(first.messages, "log")["html"]
-    assert told(first.messages, "status")["state"] == "running"
+    assert reported(first.messages, "points") == {"series": {"loss": [[1, 2], [3.0, None]]}, "cut_after": None}
+    assert "&lt;b&gt;careful&lt;/b&gt;" in reported(first.messages, "log")["html"]
+    assert reported(first.messages, "status")["state"] == "running"
     assert second.messages == [] and second.ended is False
 
 
@@ -52,7 +52,7 @@ def test_only_what_was_written_since_is_told(running_run: RunMaker, viewer: User
 
     news = news_since(viewer, run.pk, mark)
 
-    assert told(news.messages, "points")["series"] == {"loss": [[3], [1.0]]}
+    assert reported(news.messages, "points")["series"] == {"loss": [[3], [1.0]]}
 
 
 @pytest.mark.servers
@@ -64,4 +64,4 @@ def test_a_cut_is_told_with_its_step(running_run: RunMaker, viewer: User) -> Non
 
     news = news_since(viewer, run.pk, mark)
 
-    assert told(news.messages, "points")["cut_after"] == 1
+    assert reported(news.messages, "points")["cut_after"] == 1
