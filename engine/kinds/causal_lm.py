@@ -134,7 +134,7 @@ _PRIVACY = (
         "epsilon",
         "Privacy spent ε",
         "lower",
-        "What all steps so far reveal of any one private record, at the run's δ: (ε, δ)-differential privacy; undefined without noise.",
+        "What all steps so far have revealed of any one private record, at the run's δ: (ε, δ)-differential privacy; undefined without noise.",
     ),
     MetricCard("delta", "Privacy's δ", None, "The chance that ε does not bound; below 1 over the number of private records.", format=".2e"),
     MetricCard("noise_multiplier", "Noise multiplier σ", None, "Standard deviation of the noise on the sum over the clip norm."),

@@ -126,7 +126,7 @@ def test_a_run_on_a_gpu_keeps_its_state_there_tells_finite_numbers_and_goes_on_f
         second = Caught(card)
         outcome = bench.run(stopped, spec, after, method_class=second.method_class, resume=stopped / f"checkpoints/step-{step:09d}")
         assert outcome.status == "succeeded"
-        assert [made for made, _ in after.terms()] == [made for made, _ in whole.terms() if made > step]
+        assert [reported for reported, _ in after.terms()] == [reported for reported, _ in whole.terms() if reported > step]
         assert left_on_the_cpu(second.method) == []
         assert not_finite(after) == []
 

@@ -78,8 +78,8 @@ def run(spec: dict[str, Any], workdir: Path, models: dict[str, Path] | None = No
 
 def final(watcher: Watcher, subject: str = "student") -> dict[str, float | None]:
     """What was measured on the test rows."""
-    final = (event for event in watcher.of(Evaluation) if event.final and event.split == "test" and event.subject == subject)
-    return dict(next(final).metrics)
+    reported = (event for event in watcher.of(Evaluation) if event.final and event.split == "test" and event.subject == subject)
+    return dict(next(reported).metrics)
 
 
 def refusal(**spec: Any) -> str:
