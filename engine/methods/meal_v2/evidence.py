@@ -56,9 +56,9 @@ def ensemble(seed: int, folders: Mapping[str, Path]) -> dict[str, float | None]:
 
     options = catalog.tasks()["digits"].options.model_validate({"split": "random", "split_seed": seed + 100})
     task = catalog.load_task("digits")(options, torch.device("cpu"))
-    committee = Ensemble([load_model(folders[name])[0] for name in TEACHERS]).eval()
+    ensemble = Ensemble([load_model(folders[name])[0] for name in TEACHERS]).eval()
     with torch.no_grad():
-        return dict(task.judge(committee, "test", teacher=None, final=False).metrics)
+        return dict(task.judge(ensemble, "test", teacher=None, final=False).metrics)
 
 
 evidence = Evidence(
