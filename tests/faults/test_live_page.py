@@ -103,11 +103,11 @@ def test_an_open_page_misses_nothing_when_redis_dies_and_comes_back(
     cookies = {settings.SESSION_COOKIE_NAME: visitor.cookies[settings.SESSION_COOKIE_NAME].value}
     run = queued_run(project, **SPEC)
     steps: list[int] = []
-    told: list[int] = []
+    reported: list[int] = []
     heard: list[str] = []
 
     listeners: list[int] = []
-    # What happens once the page has been told so many steps. Between the first two, the run trains and nobody can ring.
+    # What happens once the page has been sent so many steps. Between the first two, the run trains and nobody can ring.
     turns = [(AWAY, own_redis.kill), (BACK, own_redis.start), (HEARING, lambda: listeners.append(own_redis.listeners(run)))]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", cookies=cookies, timeout=20) as browser:
         wait_for(lambda: web.is_running() and answers(browser), seconds=60, what="the web server to answer")
@@ -118,14 +118,14 @@ def test_an_open_page_misses_nothing_when_redis_dies_and_comes_back(
                     steps += data["series"].get("loss", [[]])[0]
                     assert data["cut_after"] is None
                 if event == "evaluation":
-                    told += [one["id"] for one in data["evaluations"]]
+                    reported += [one["id"] for one in data["evaluations"]]
                 if turns and steps and steps[-1] >= turns[0][0]:
                     turns.pop(0)[1]()
 
     run.refresh_from_db()
     assert (run.state, run.attempt) == (State.SUCCEEDED, 1)
     assert steps == LOGGED == history_of(run.pk)["loss"][0]
-    assert told == list(Evaluation.objects.filter(run=run).order_by("id").values_list("id", flat=True))
+    assert reported == list(Evaluation.objects.filter(run=run).order_by("id").values_list("id", flat=True))
     assert heard[-1] == "end"
     assert listeners == [1]
 

@@ -8,7 +8,7 @@ import hashlib
 import html
 import io
 import math
-import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -240,7 +240,7 @@ def answers(site: Site, web: Program) -> bool:
 
 
 def headline_of(card: MethodCard) -> tuple[str, ...]:
-    """The numbers that the method's student must be told by. A kind that is not the task's usual one has those of its kind that the task measures."""
+    """The numbers that the method's student must be judged by. A kind that is not the task's usual one has those of its kind that the task measures."""
     task, kind = catalog.tasks()[card.task], kind_of(card)
     return task.headline if kind == task.kind else HEADLINE[kind]
 
@@ -264,7 +264,7 @@ def test_a_launched_run_succeeds_and_all_that_it_says_and_leaves_can_be_read(sit
         its_headline_is_there_and_finite(card, run, found)
         its_curves_have_points(site, run)
         what_it_leaves_can_be_fetched_whole(site, run)
-        its_page_tells_its_headline(site, card, run, found)
+        its_page_shows_its_headline(site, card, run, found)
 
 
 def it_succeeded_at_the_first_attempt_with_all_its_steps(site: Site, run: dict[str, Any]) -> None:
@@ -282,11 +282,11 @@ def its_spec_is_complete_and_can_be_launched_again(card: MethodCard, run: dict[s
 
 
 def its_headline_is_there_and_finite(card: MethodCard, run: dict[str, Any], found: dict[str, float | None]) -> None:
-    told = [name for name in headline_of(card) if name in found]
+    reported = [name for name in headline_of(card) if name in found]
 
-    assert told, f"none of {headline_of(card)} among {sorted(found)}"
-    assert kind_of(card) != catalog.tasks()[card.task].kind or told[0] == headline_of(card)[0]
-    for name in told:
+    assert reported, f"none of {headline_of(card)} among {sorted(found)}"
+    assert kind_of(card) != catalog.tasks()[card.task].kind or reported[0] == headline_of(card)[0]
+    for name in reported:
         value = found[name]
         assert value is not None and math.isfinite(value), f"{name} is {value}"
         assert run["metrics"][name] == value
@@ -315,14 +315,12 @@ def what_it_leaves_can_be_fetched_whole(site: Site, run: dict[str, Any]) -> None
 
 
 def weights_in(archive: bytes) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        assert "student/model.json" in files.getnames()
-        weights = files.extractfile("student/model.safetensors")
-        assert weights is not None
-        return weights.read()
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        assert "student/model.json" in files.namelist()
+        return files.read("student/model.safetensors")
 
 
-def its_page_tells_its_headline(site: Site, card: MethodCard, run: dict[str, Any], found: dict[str, float | None]) -> None:
+def its_page_shows_its_headline(site: Site, card: MethodCard, run: dict[str, Any], found: dict[str, float | None]) -> None:
     page = site.page(f"/runs/{run['id']}/")
 
     assert run["name"] in page
@@ -344,8 +342,8 @@ def test_runs_of_one_kind_are_compared(site: Site, kind: Kind) -> None:
     assert len(runs) >= 2
     for run in runs[:20]:
         assert f"/runs/{run['id']}/" in page
-        told = [name for name in HEADLINE[kind] if run["metrics"].get(name) is not None]
-        for name in told:
+        reported = [name for name in HEADLINE[kind] if run["metrics"].get(name) is not None]
+        for name in reported:
             assert METRICS[name].title in page, name
             assert metric(run["metrics"][name], name) in page, name
     assert panels.status_code == 200

@@ -20,7 +20,7 @@ def refresh(run_id: UUID) -> None:
     """Makes the run's newest values from the evaluation that judges it, in the transaction that changed its evaluations."""
     judging = Evaluation.objects.filter(run=run_id, subject="student").judging().only("metrics", "step", "split").first()
     metrics = {} if judging is None else judging.metrics
-    LatestMetric.objects.filter(run=run_id).exclude(name__in=metrics).delete()
+    LatestMetric.objects.filter(run=run_id).exclude(name__in=list(metrics)).delete()
     if judging is None:
         return
     LatestMetric.objects.bulk_create(
