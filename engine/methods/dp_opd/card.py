@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class DPOPDSettings(MethodSettings):
+class Settings(MethodSettings):
     """No micro-batches, no clipping of the batch's gradient, no weight decay: each would change what the accountant counts."""
 
     epsilon: float | None = Field(
@@ -77,7 +77,7 @@ class DPOPDSettings(MethodSettings):
 
 def check(spec: "RunSpec") -> list[Problem]:
     """Targets that can't be met, and settings of which only one can count."""
-    settings = DPOPDSettings.model_validate(spec.settings)
+    settings = Settings.model_validate(spec.settings)
     problems = []
     if (settings.epsilon is None) == (settings.noise_multiplier is None):
         what = "neither" if settings.epsilon is None else "both"
@@ -120,7 +120,7 @@ card = MethodCard(
     title="Differentially private on-policy distillation",
     summary="The student learns from a teacher's view of its own continuations of private text, by clipped and noised gradients whose privacy loss ε is counted.",
     paper="arXiv:2604.04461",
-    settings=DPOPDSettings,
+    settings=Settings,
     student=Needs("causal-lm"),
     teachers=Needs("causal-lm"),
     task="stdlib-private",

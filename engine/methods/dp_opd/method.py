@@ -18,7 +18,7 @@ from torch.func import functional_call
 from engine.errors import SpecError
 from engine.losses.tokens import completion_log_probs, completion_logits, token_divergence
 from engine.method import Batch, Diagnostics, Logs, Phase
-from engine.methods.dp_opd.card import DPOPDSettings, card
+from engine.methods.dp_opd.card import Settings, card
 from engine.methods.dp_opd.mechanism import Gradients, clipped_sum, noised_mean, per_record_gradients, zeros_like_parameters
 from engine.methods.dp_opd.privacy import Account, noise_for
 from engine.methods.dp_opd.private_text import private_records, refuse_readers, split_of
@@ -36,7 +36,7 @@ KEPT_NORMS, KEPT_BATCHES = 1024, 1024
 
 class DPOPD(LanguageMethod):
     card = card
-    settings: DPOPDSettings
+    settings: Settings
 
     def build(self) -> None:
         chosen = self.settings

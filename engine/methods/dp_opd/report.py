@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine import charts
 from engine.method import Diagnostics
-from engine.methods.dp_opd.card import DPOPDSettings
+from engine.methods.dp_opd.card import Settings
 from engine.methods.dp_opd.mechanism import Gradients, clipped_share, signal_to_noise
 from engine.methods.dp_opd.privacy import ORDERS_IN_WORDS, Account, Spent, spent
 from engine.metrics.language import held_out_report
@@ -27,7 +27,7 @@ class PrivacyReport:
     """A run as it stands. `norms` (records,) are those of the newest records' gradients before clipping, `batch_rows` the sizes of the newest
     batches, oldest first; `numbers` counts the student's trained weights."""
 
-    settings: DPOPDSettings
+    settings: Settings
     noise_multiplier: float
     account: Account
     planned_steps: int

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class GkdSettings(TrainingSettings):
+class Settings(TrainingSettings):
     beta: float = Field(
         0.5,
         ge=0,
@@ -75,7 +75,7 @@ card = MethodCard(
     summary="A language model matches its teacher token by token on completions that it samples itself, so that it learns at the states which "
     "its own writing leads to.",
     paper="arXiv:2306.13649",
-    settings=GkdSettings,
+    settings=Settings,
     student=Needs("causal-lm", trained_weights=False),
     teachers=Needs("causal-lm"),
     check=check,

@@ -14,7 +14,7 @@ from engine.errors import SpecError
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.tokens import divergence_of_log_probs, reduce_tokens
 from engine.method import Batch, Diagnostics, Logs, Phase
-from engine.methods.gkd.card import GkdSettings, card
+from engine.methods.gkd.card import Settings, card
 from engine.models.language import CausalLM
 from engine.rollout.best_student import BestStudent
 from engine.rollout.generate import evaluating, generate
@@ -30,7 +30,7 @@ DIVISOR = "divisor"
 
 class Gkd(LanguageMethod):
     card = card
-    settings: GkdSettings
+    settings: Settings
 
     def build(self) -> None:
         self.check_context()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Schedule = Literal["constant", "cosine", "cosine-per-epoch", "step", "step-50-75"]
 
 
-class LightningOPDSettings(TrainingSettings):
+class Settings(TrainingSettings):
     mode: Literal["offline", "online"] = Field(
         "offline",
         description="offline: text and the teacher's word on it are made once, before. online: both are made anew at every step, for comparison.",
@@ -63,7 +63,7 @@ class LightningOPDSettings(TrainingSettings):
 
 def check(spec: "RunSpec") -> list[Problem]:
     """What the phases do not allow together."""
-    settings = LightningOPDSettings.model_validate(spec.settings)
+    settings = Settings.model_validate(spec.settings)
     problems = []
     if settings.updates_per_batch > 1 and settings.gradient_accumulation_steps > 1:
         problems.append(
@@ -93,7 +93,7 @@ card = MethodCard(
     title="Lightning on-policy distillation",
     summary="The student, first trained on the teacher's text, writes once; the teacher scores that once; then the student trains on the stored scores, without a teacher.",
     paper="arXiv:2604.13010",
-    settings=LightningOPDSettings,
+    settings=Settings,
     student=Needs("causal-lm", trained_weights=False),
     teachers=Needs("causal-lm", at_most=2),
     task="stdlib-text",

@@ -14,7 +14,7 @@ from engine.errors import SpecError
 from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.lightning_opd import earlier_state
 from engine.methods.lightning_opd.cache import Tensors, core_of, log_probs, rows_of_step, scored, store
-from engine.methods.lightning_opd.card import LightningOPDSettings, card
+from engine.methods.lightning_opd.card import Settings, card
 from engine.methods.lightning_opd.consistency import OTHER_WRITER, UNKNOWN_WRITER, consistency_of, fingerprints_of, refuse_other_writer
 from engine.methods.lightning_opd.losses import advantages, mean_of_rows, mean_of_tokens, surrogate
 from engine.methods.lightning_opd.pages import Facts, cache_diagnostics, cache_facts, cache_table, first_rollouts
@@ -31,7 +31,7 @@ from engine.seeds import derived_seed
 
 class LightningOPD(LanguageMethod):
     card = card
-    settings: LightningOPDSettings
+    settings: Settings
 
     def build(self) -> None:
         chosen = self.settings

@@ -7,7 +7,7 @@ import torch
 from engine import charts
 from engine.method import Diagnostics
 from engine.methods.lightning_opd.cache import Tensors
-from engine.methods.lightning_opd.card import LightningOPDSettings
+from engine.methods.lightning_opd.card import Settings
 from engine.methods.lightning_opd.losses import drift
 from engine.rollout.stopwatch import Stopwatch
 from engine.rollout.teacher_calls import TeacherCalls
@@ -19,7 +19,7 @@ SHOWN_TEXTS = 12
 Facts = dict[str, int | float | str]
 
 
-def cache_facts(cache: Tensors, settings: LightningOPDSettings, consistency: str) -> Facts:
+def cache_facts(cache: Tensors, settings: Settings, consistency: str) -> Facts:
     """How large the cache is, and how it was made."""
     return {
         "rows": settings.cache_rows,

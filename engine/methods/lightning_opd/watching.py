@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.losses.divergences import reverse_kl, softened_log_probs
 from engine.methods.lightning_opd.cache import Tensors
-from engine.methods.lightning_opd.card import LightningOPDSettings
+from engine.methods.lightning_opd.card import Settings
 from engine.methods.lightning_opd.losses import clipped, drift, mean_of_tokens
 from engine.models.language import CausalLM
 from engine.rollout.generate import evaluating
@@ -20,7 +20,7 @@ WIDE_WEIGHTS = 0.3
 
 
 def distill_terms(
-    inputs: Tensors, settings: LightningOPDSettings, *, loss: Tensor, gap: Tensor, advantage: Tensor, before: Tensor, now: Tensor
+    inputs: Tensors, settings: Settings, *, loss: Tensor, gap: Tensor, advantage: Tensor, before: Tensor, now: Tensor
 ) -> Tensors:
     """What a step of the last phase reports. `gap` is A before clipping; `before` and `now` are log π_θ at the batch's start and at its last
     update; (rows, C) each, without gradient."""

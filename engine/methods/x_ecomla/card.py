@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.spec.run_spec import RunSpec
 
 
-class XEcoMLASettings(TrainingSettings):
+class Settings(TrainingSettings):
     rank_choice: Literal["fixed", "energy"] = Field(
         "fixed", description="fixed gives every layer the same ranks, energy lets each layer take as many as keep a share of its energy."
     )
@@ -137,7 +137,7 @@ card = MethodCard(
     title="X-EcoMLA: attention into latent attention",
     summary="A trained Llama's attention is rewritten as latent attention, by singular value decompositions, and mended by a teacher: the cache shrinks several times.",
     paper="arXiv:2503.11132",
-    settings=XEcoMLASettings,
+    settings=Settings,
     student=Needs("causal-lm", trained_weights=True),
     teachers=Needs("causal-lm"),
     check=check,

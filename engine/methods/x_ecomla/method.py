@@ -16,7 +16,7 @@ from engine.losses.labels import label_cross_entropy
 from engine.losses.tokens import completion_log_probs, completion_logits
 from engine.method import Batch, Diagnostics, Logs, Phase
 from engine.methods.x_ecomla import pictures
-from engine.methods.x_ecomla.card import XEcoMLASettings, card
+from engine.methods.x_ecomla.card import Settings, card
 from engine.methods.x_ecomla.conversion import Plan, Ranks, convert, convertible, sources_of
 from engine.metrics import kv_cache
 from engine.metrics.language import held_out_report
@@ -52,7 +52,7 @@ def preference_loss(*, margin: Tensor, reference_margin: Tensor, beta: float) ->
 
 class XEcoMLA(LanguageMethod):
     card = card
-    settings: XEcoMLASettings
+    settings: Settings
     student: CausalLM
 
     def build(self) -> None:

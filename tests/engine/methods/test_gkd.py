@@ -42,7 +42,7 @@ def new(task: StdlibText, settings: Mapping[str, Any] | None = None, *, student:
     method = Gkd(
         RunContext(
             task=task,
-            settings=gkd.GkdSettings.model_validate({**SMALL, **(settings or {})}),
+            settings=gkd.Settings.model_validate({**SMALL, **(settings or {})}),
             student=student or network(1),
             teachers=(network(2).eval().requires_grad_(False),),
             budget=Length(steps, 100),
