@@ -122,6 +122,6 @@ def test_the_schedule_holds_its_rate_and_ends_in_a_line_to_zero():
 
     for _ in range(10):
         step(method)
-        rates.append(method.optimizer.param_groups[0]["lr"])
+        rates.append(method.learning_rates["optimizer"])
 
     assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 1, 2 / 3, 1 / 3])
