@@ -6,7 +6,7 @@ from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
 from engine.spec.setting_words import label_of
 from webapp.launching.fields import fields_of
-from webapp.runs.page import detail as run_page
+from webapp.runs.page.configuration import config_of
 
 
 def form_labels(method: str) -> list[str]:
@@ -30,7 +30,7 @@ def test_a_setting_is_called_by_its_title_or_else_by_its_name_in_words(method: s
 def test_a_runs_page_calls_its_settings_as_the_form_does(method: str) -> None:
     spec = RunSpec.parse({"method": method, "task": catalog.methods()[method].task}).model_dump(mode="json")
 
-    shown = [label for label, _ in run_page.config_of(spec)]
+    shown = [label for label, _ in config_of(spec)]
 
     filled = [name for name, value in spec["settings"].items() if value is not None and value != []]
     labels = dict(zip(catalog.methods()[method].settings.model_fields, form_labels(method), strict=True))
@@ -40,4 +40,4 @@ def test_a_runs_page_calls_its_settings_as_the_form_does(method: str) -> None:
 def test_settings_of_a_method_that_is_gone_are_called_by_their_names() -> None:
     spec = {"method": "gone", "task": "digits", "settings": {"kd_weight": 0.5}}
 
-    assert ("Kd weight", "0.5") in run_page.config_of(spec)
+    assert ("Kd weight", "0.5") in config_of(spec)
