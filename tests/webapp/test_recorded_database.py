@@ -15,8 +15,8 @@ import pytest
 from tests.webapp.recorded import recorded
 
 pytestmark = pytest.mark.servers
-FILLED_ANEW = {"django_migrations", "django_content_type", "auth_permission", "axes_accesslog"}
-"""Tables to which a migration, the synchronization of the catalog, or the visit itself may add rows of their own."""
+FILLED_ANEW = {"django_migrations", "django_content_type", "auth_permission"}
+"""Tables to which a migration, or the synchronization of the catalog, may add rows of its own."""
 
 
 @pytest.fixture(scope="module")
