@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import defaultdict
 from pathlib import Path
 from uuid import UUID
 
@@ -111,22 +110,3 @@ def test_in_the_lifecycle_one_function_writes_it() -> None:
 def test_the_range_of_priorities_is_that_of_the_column() -> None:
     assert (PRIORITIES[0], PRIORITIES[-1]) == (-100, 100)
     assert Run._meta.get_field("priority").get_internal_type() == "SmallIntegerField"
-
-
-def test_a_class_of_the_web_and_the_workers_has_a_name_of_its_own() -> None:
-    """Records of the database keep the names that people use for them, and Django names its migrations."""
-    defined = defaultdict(set)
-    records = set()
-    for path in sources("engine", "webapp", "workers"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                defined[node.name].add(str(path.relative_to(ROOT)))
-                if path.name == "models.py" and path.is_relative_to(ROOT / "webapp"):
-                    records.add(node.name)
-
-    twice = {
-        name: sorted(places)
-        for name, places in defined.items()
-        if len(places) > 1 and name not in records and any(not place.startswith("engine") for place in places)
-    }
-    assert twice == {}
