@@ -36,7 +36,7 @@ class LaunchOptions(StrictModel):
     notes: Notes = Field("", description="What the run is for, as plain text.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
     with_baseline: bool = Field(
-        False, description="Also run the method's baseline (see its card) with the same student, task, seed, budget and training settings."
+        False, description="Also run the method's baseline with the same student, task, seed, budget and training settings."
     )
     priority: Priority = Field(0, description="Higher goes first.")
 
