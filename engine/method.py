@@ -260,11 +260,11 @@ class Method:
         self._context.save_table(name, content)
 
     def save_tensors(
-        self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, views: Mapping[str, Any] | None = None
+        self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None, *, charts: Mapping[str, Any] | None = None
     ) -> None:
-        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `views` are charts
-        (engine.charts) of what the numbers hold; they stand in the file, and the artifact's page begins with them."""
-        self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(views)} if views else {})})
+        """Leaves tensors as a safetensors artifact, with JSON facts about them: rollouts, expert trajectories, caches. `charts`
+        (engine.charts) draw what the numbers hold; they stand in the file, and the artifact's page begins with them."""
+        self._context.save_tensors(name, tensors, {**(meta or {}), **({"views": dict(charts)} if charts else {})})
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module to call in a step when a run has several devices: it averages gradients over them. On one device, the module itself."""

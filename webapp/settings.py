@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "webapp.accounts",
     "webapp.catalog",
+    "webapp.comparing",
     "webapp.runs",
 ]
 

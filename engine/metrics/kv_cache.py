@@ -171,7 +171,7 @@ def warning_of(formula: Sequence[LayerCache], measured: Sequence[LayerCache]) ->
 
 
 def kv_report(model: CausalLM, *, teacher: CausalLM | None = None) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """Numbers and views of a language model's cache. Bytes are in bfloat16 where a number has no other format; one sequence.
+    """Numbers and charts of a language model's cache. Bytes are in bfloat16 where a number has no other format; one sequence.
 
     `kv_compression` is the teacher's bytes over the model's at 32k tokens, None without a teacher. Changes nothing in the model.
     """
@@ -205,7 +205,7 @@ def _layers_or_measured(model: CausalLM, measured: list[LayerCache] | None, whos
         return measured or measured_layers(model), f"{error} All numbers of the {whose} are measured."
 
 
-# Views
+# Charts
 
 
 def cache_table(models: Mapping[str, Sequence[LayerCache]], *, note: str = "") -> charts.ChartSpec:

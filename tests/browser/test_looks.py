@@ -22,7 +22,7 @@ PAGES = {
     "model": "/artifacts/{student}/",
     "model as JSON": "/artifacts/{student}/?file=model.json&q=mlp",
     "tensors": "/artifacts/{generation_0}/",
-    "view as JSON": "/artifacts/{likely_label_errors}/",
+    "chart as JSON": "/artifacts/{likely_label_errors}/",
     "compare": "/p/browser/compare/?runs={taught},{teacher}&baseline={teacher}",
     "methods": "/p/browser/methods/",
     "method": "/p/browser/methods/logit-standardization/",
@@ -54,12 +54,12 @@ def draw_everything(page: Page) -> None:
         chart.locator(".main-svg").first.wait_for()
 
 
-@pytest.mark.parametrize(("name", "views"), [("itself", 2), ("standardized", 2)])
-def test_the_sweep_meets_each_form_of_a_methods_own_view(name: str, views: int, site: Site, open_page: OpenPage) -> None:
+@pytest.mark.parametrize(("name", "count"), [("itself", 2), ("standardized", 2)])
+def test_the_sweep_meets_each_form_of_a_methods_own_chart(name: str, count: int, site: Site, open_page: OpenPage) -> None:
     page = open_page(f"/runs/{site.runs[name]}/")
 
     own = page.get_by_role("region", name="A closer look")
-    expect(own.locator("[data-figure], table")).to_have_count(views)
+    expect(own.locator("[data-figure], table")).to_have_count(count)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)])

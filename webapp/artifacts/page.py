@@ -22,7 +22,7 @@ from webapp.artifacts import tensors, trees
 from webapp.artifacts.downloads import files_of
 from webapp.artifacts.tensors import Brief, TensorEntry, Unreadable
 from webapp.artifacts.trees import RecordTable, Tree
-from webapp.figures.shown_views import View, views_of
+from webapp.figures.shown_charts import ShownChart, charts_of
 from webapp.runs.models import Artifact
 
 MOST_TENSORS = 400
@@ -82,11 +82,11 @@ class Look:
     sentence: str = ""
     asked: Asked = field(default_factory=Asked)
     files: tuple[File, ...] = ()
-    views: tuple[View, ...] = ()
+    charts: tuple[ShownChart, ...] = ()
     facts: Tree | None = None
     tensors: tuple[TensorRow, ...] = ()
     tensor_count: int = 0
-    closer: tuple[View, ...] = ()
+    closer: tuple[ShownChart, ...] = ()
     tree: Tree | None = None
     records: RecordTable | None = None
     columns: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ def _tensors(path: Path, asked: Asked, number: int) -> Look:
     return Look(
         "" if listed else "The file holds no tensors.",
         replace(asked, tensor=chosen.name if chosen is not None else ""),
-        views=tuple(views_of(drawn, number=number)) if isinstance(drawn, Mapping) else (),
+        charts=tuple(charts_of(drawn, number=number)) if isinstance(drawn, Mapping) else (),
         facts=tree if isinstance(tree, Tree) else None,
         tensors=tuple(rows),
         tensor_count=len(head.tensors),
@@ -170,7 +170,7 @@ def _tensors(path: Path, asked: Asked, number: int) -> Look:
     )
 
 
-def _closer(path: Path, entry: TensorEntry, brief: Brief | None, number: int) -> tuple[View, ...]:
+def _closer(path: Path, entry: TensorEntry, brief: Brief | None, number: int) -> tuple[ShownChart, ...]:
     """The figures of one tensor: how its numbers are spread, and how they lie where it is a matrix or a short vector."""
     drawn: dict[str, Any] = {}
     if brief is not None:
@@ -194,7 +194,7 @@ def _closer(path: Path, entry: TensorEntry, brief: Brief | None, number: int) ->
         drawn["2-lines"] = charts.lines(
             f"{entry.name}, in order", {"value": (range(len(numbers)), _drawable([numbers])[0])}, x="place", y="value"
         )
-    return tuple(views_of(drawn, number=number))
+    return tuple(charts_of(drawn, number=number))
 
 
 def _places(length: int, blocks: int) -> list[str]:
@@ -227,9 +227,9 @@ def _json(path: Path, asked: Asked, number: int) -> Look:
         listed = trees.shown(content, sought=asked.sought, start=asked.start)
     except (ValueError, RecursionError):
         raise Unreadable("The file is not JSON, though its name says so; it can be downloaded as it is.") from None
-    drawn = views_of({"view": content}, number=number)
+    drawn = charts_of({"content": content}, number=number)
     return Look(
-        views=tuple(drawn), tree=listed if isinstance(listed, Tree) else None, records=listed if isinstance(listed, RecordTable) else None
+        charts=tuple(drawn), tree=listed if isinstance(listed, Tree) else None, records=listed if isinstance(listed, RecordTable) else None
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.distilled_sets.experts import ExpertGradient, flat_gradient
 from engine.method import Diagnostics
-from engine.methods.ftd import views
+from engine.methods.ftd import charts
 from engine.methods.ftd.card import Settings, card
 from engine.methods.mtt.experts import matched
 from engine.methods.mtt.method import MTT
@@ -34,8 +34,8 @@ class FTD(MTT):
 
     def diagnostics(self) -> Diagnostics:
         found = super().diagnostics()
-        view = views.cosines(self.experts.cosines, self.seeds)
-        return Diagnostics({**found.metrics, "expert_cosine": self.cosine()}, {**found.tables, "expert_cosines": view})
+        cosines = charts.cosines(self.experts.cosines, self.seeds)
+        return Diagnostics({**found.metrics, "expert_cosine": self.cosine()}, {**found.tables, "expert_cosines": cosines})
 
     def warnings(self) -> list[str]:
         found = super().warnings()

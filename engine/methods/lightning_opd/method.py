@@ -125,7 +125,7 @@ class LightningOPD(LanguageMethod):
 
     def end_prepare(self) -> None:
         facts = {**self.facts(), "fingerprints": dict(self.fingerprints)}
-        self.save_tensors("rollouts", self.cache, facts, views={"rollouts": first_rollouts(self.cache, self.language.vocabulary)})
+        self.save_tensors("rollouts", self.cache, facts, charts={"rollouts": first_rollouts(self.cache, self.language.vocabulary)})
 
     # Phase distill: no teacher
 

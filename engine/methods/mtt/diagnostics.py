@@ -6,7 +6,7 @@ import torch
 
 from engine.distilled_sets.matching import trajectory_errors
 from engine.method import Diagnostics
-from engine.methods.mtt import views
+from engine.methods.mtt import charts
 from engine.methods.mtt.course import LOWEST_RATE
 from engine.methods.mtt.experts import matched
 
@@ -20,23 +20,23 @@ def of(method: "MTT") -> Diagnostics:
     metrics: dict[str, float | None] = {"expert_accuracy": float(matched(method, method.expert_accuracy).mean())}
     tables: dict[str, Any] = {}
     if method.experts.is_complete:
-        tables["experts"] = views.experts_table(method.experts, accuracies=method.expert_accuracy, seeds=method.seeds, matched=s.experts)
+        tables["experts"] = charts.experts_table(method.experts, accuracies=method.expert_accuracy, seeds=method.seeds, matched=s.experts)
     if method.course.iterations:
         metrics |= course_numbers(method)
-        tables |= course_views(method)
+        tables |= course_charts(method)
         if s.held_out_seed is not None:
             errors = held_out_errors(method)
             if errors:
                 # Where the matched starts end: later segments were never learned.
                 known = max(1, (s.max_start_epoch + s.matched_epochs) // s.matched_epochs)
                 metrics["trajectory_error"] = errors[min(known, len(errors)) - 1]
-                tables["trajectory_error"] = views.error_curve(errors, epochs=s.matched_epochs)
+                tables["trajectory_error"] = charts.error_curve(errors, epochs=s.matched_epochs)
     for place, epoch in enumerate(s.flatness_epochs):
         loss, rise, largest = method.sharpness[:, place].mean(dim=0).tolist()
         metrics |= {f"expert_loss_{epoch}": loss, f"loss_rise_{epoch}": rise, f"loss_rise_max_{epoch}": largest}
     if s.flatness_epochs:
         seeds = method.seeds[: len(method.sharpness)]
-        tables["sharpness"] = views.sharpness_table(method.sharpness, epochs=s.flatness_epochs, seeds=seeds)
+        tables["sharpness"] = charts.sharpness_table(method.sharpness, epochs=s.flatness_epochs, seeds=seeds)
     return Diagnostics(metrics, tables)
 
 
@@ -58,7 +58,7 @@ def course_numbers(method: "MTT") -> dict[str, float | None]:
     """Numbers of the outer loop so far, and how far the pictures have gone."""
     center, spread = real_pixels(method)
     images = method.set.images.detach()
-    far = (images - center).abs() > views.WIDTH * spread
+    far = (images - center).abs() > charts.WIDTH * spread
     memory = {"peak_memory": float(torch.cuda.max_memory_allocated(method.device))} if method.device.type == "cuda" else {}
     return {
         **method.course.numbers(),
@@ -68,7 +68,7 @@ def course_numbers(method: "MTT") -> dict[str, float | None]:
     }
 
 
-def course_views(method: "MTT") -> dict[str, Any]:
+def course_charts(method: "MTT") -> dict[str, Any]:
     """Pictures of the set and of the outer loop so far."""
     center, spread = real_pixels(method)
     s, course, done = method.settings, method.course, method.course.iterations
@@ -76,11 +76,11 @@ def course_views(method: "MTT") -> dict[str, Any]:
     if method.set.last is not None:
         forms |= {"before averaging": method.set.last.detach()}
     return {
-        "set_images": views.image_grid(forms, before="initial", after="now", per_class=s.images_per_class, center=center, spread=spread),
-        "set_pixels": views.pixel_histogram(forms, center=center, spread=spread),
-        "outer_loss": views.loss_by_start(course.losses[:done].cpu(), course.starts[:done].cpu()),
-        "start_epochs": views.starts_drawn(course.starts[:done].cpu(), max_start=s.max_start_epoch),
-        "learned_rate": views.over_iterations(
+        "set_images": charts.image_grid(forms, before="initial", after="now", per_class=s.images_per_class, center=center, spread=spread),
+        "set_pixels": charts.pixel_histogram(forms, center=center, spread=spread),
+        "outer_loss": charts.loss_by_start(course.losses[:done].cpu(), course.starts[:done].cpu()),
+        "start_epochs": charts.starts_drawn(course.starts[:done].cpu(), max_start=s.max_start_epoch),
+        "learned_rate": charts.over_iterations(
             "Learned learning rate", course.rates[:done], y="learning rate", levels={"lowest": LOWEST_RATE}
         ),
     }

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.distilled_sets.experts import loss_rise
 from engine.distilled_sets.flat import FlatNetwork
-from engine.methods.mtt import views
+from engine.methods.mtt import charts
 from engine.methods.mtt.selection import share_right
 from engine.tasks.task import Split
 
@@ -45,7 +45,7 @@ def leave(method: "MTT") -> None:
     """The buffer as an artifact of the run and, where buffers are kept, as a file for later runs."""
     experts, accuracy = method.experts, float(matched(method, method.expert_accuracy).mean())
     facts = {"seeds": method.seeds, "names": list(method.network.names), "recipe": experts.recipe_hash}
-    method.save_tensors("experts", {"trajectories": experts.trajectories}, facts, views=experts_views(method))
+    method.save_tensors("experts", {"trajectories": experts.trajectories}, facts, charts=experts_charts(method))
     method.log(f"The experts get {accuracy:.1%} of the validation rows right after {method.settings.expert_epochs} epochs.")
     try:
         experts.keep()
@@ -53,10 +53,10 @@ def leave(method: "MTT") -> None:
         method.log(f"The experts could not be kept for later runs: {error}. The run goes on.")
 
 
-def experts_views(method: "MTT") -> dict[str, Any]:
-    """Views of a few experts over a few epochs, the first and the last among them."""
+def experts_charts(method: "MTT") -> dict[str, Any]:
+    """Charts of a few experts over a few epochs, the first and the last among them."""
     last, rows = method.settings.expert_epochs, method.task.splits["validation"]
     epochs = sorted({round(at * last / (SHOWN_EPOCHS - 1)) for at in range(SHOWN_EPOCHS)})
     snapshots = method.experts.trajectories[:SHOWN_EXPERTS, epochs]
     accuracies = torch.stack([torch.stack([share_right(method.network, theta, rows) for theta in expert]) for expert in snapshots])
-    return views.experts_course(accuracies, snapshots, epochs=epochs, seeds=method.seeds[:SHOWN_EXPERTS])
+    return charts.experts_course(accuracies, snapshots, epochs=epochs, seeds=method.seeds[:SHOWN_EXPERTS])

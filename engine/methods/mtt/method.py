@@ -212,7 +212,7 @@ class MTT(Method):
     def finish(self) -> None:
         if self.best is not None:
             facts = {"iteration": self.course.iterations}
-            self.save_tensors("last-set", dict(self.set.state_dict()), facts, views=diagnostics.course_views(self))
+            self.save_tensors("last-set", dict(self.set.state_dict()), facts, charts=diagnostics.course_charts(self))
         for text in self.warnings():
             self.log(text)
 

@@ -44,7 +44,7 @@ class ProgressCourse:
         counts = self.counts[-(-self.steps // (4 * self.every))]
         return float(counts[-1] / counts.sum().clamp(min=1))
 
-    def views(self) -> dict[str, ChartSpec]:
+    def charts(self) -> dict[str, ChartSpec]:
         """The progress of all patches at the start and now, and its course; nothing before the start."""
         counts = self.noted.tolist()
         if not counts:

@@ -212,4 +212,4 @@ class ProgressiveRadiance(Method):
 
     def diagnostics(self) -> Diagnostics:
         """The progress of all patches now, and its course in the main stage."""
-        return Diagnostics({}, self.course.views())
+        return Diagnostics({}, self.course.charts())

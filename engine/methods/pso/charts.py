@@ -11,8 +11,8 @@ START, TUNED = "start", "tuned"
 
 
 def pictures_of(*, start: Tensor, tuned: Tensor, start_rewards: Tensor, tuned_rewards: Tensor, reward: str) -> dict[str, charts.ChartSpec]:
-    """Samples (rows, …) and their mean rewards (rows,) → views by name: the rewards' histograms, and the samples of points or pictures."""
-    found = {"reward_histogram": rewards_view(start_rewards, tuned_rewards, reward)}
+    """Samples (rows, …) and their mean rewards (rows,) → charts by name: the rewards' histograms, and the samples of points or pictures."""
+    found = {"reward_histogram": rewards_chart(start_rewards, tuned_rewards, reward)}
     if start.dim() == 2 and start.shape[1] == 2:
         found["samples_beside_start"] = charts.scatter(
             "Samples from the same noise",
@@ -30,7 +30,7 @@ def pictures_of(*, start: Tensor, tuned: Tensor, start_rewards: Tensor, tuned_re
     return found
 
 
-def rewards_view(start: Tensor, tuned: Tensor, reward: str) -> charts.ChartSpec:
+def rewards_chart(start: Tensor, tuned: Tensor, reward: str) -> charts.ChartSpec:
     """Histograms of both, (rows,) each, over one range."""
     both = torch.cat([start, tuned]).float().cpu()
     low, high = float(both.min()), float(both.max())

@@ -161,7 +161,7 @@ class SteveEvolving(Method):
         return {"builder": "knowledge_base", "config": self.student.habits._asdict(), "architecture": "knowledge"}
 
     def diagnostics(self) -> Diagnostics:
-        """Online success by halves of the episodes so far, repeated failures, precision of the guardrails, and the views of the page."""
+        """Online success by halves of the episodes so far, repeated failures, precision of the guardrails, and the charts of the page."""
         if not self.episodes:
             return Diagnostics()
         documents, last = self.mind.memory.documents, len(self.episodes) - 1

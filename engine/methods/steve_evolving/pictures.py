@@ -1,4 +1,4 @@
-"""What a run of episodes shows of itself: views."""
+"""What a run of episodes shows of itself: charts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final

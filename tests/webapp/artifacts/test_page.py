@@ -173,13 +173,13 @@ def test_a_matrix_is_drawn_by_the_means_of_its_blocks(tmp_path: Path) -> None:
 def test_the_chosen_tensor_is_looked_at_closer(keep: Keep) -> None:
     artifact = keep("t.safetensors", safetensors({"v": f32(1, 2, 3), "m": ("F32", np.ones((2, 4, 5), np.float32))}))
 
-    assert [view.title for view in looked(artifact).closer] == ["v", "v, in order"]
+    assert [chart.title for chart in looked(artifact).closer] == ["v", "v, in order"]
     matrix = looked(artifact, tensor="m").closer[1]
     assert matrix.title == "m, as a matrix" and matrix.note == "the first of 2 matrices"
     assert matrix.figure is not None and np.shape(matrix.figure["data"][0]["z"]) == (4, 5)
 
 
-def test_the_views_that_a_method_wrote_beside_its_tensors_come_first(keep: Keep, viewer: User) -> None:
+def test_the_charts_that_a_method_wrote_beside_its_tensors_come_first(keep: Keep, viewer: User) -> None:
     course = charts.lines("How far the experts have moved", {"expert 0": ([0, 1], [0.0, 2.0])}, x="epoch", y="distance")
     said = charts.texts("First rollouts", [{"text": "<b>once upon"}])
     artifact = keep("t.safetensors", safetensors({"w": f32(1)}, {"views": {"a": course, "b": said}, "shapes": {"w": [1]}, "rows": 7}))
@@ -273,7 +273,7 @@ def test_a_page_of_json_has_only_so_many_nodes(keep: Keep) -> None:
     assert [node.key for node in tree.nodes] == list(wide)  # every entry is named, though not everything in it is shown
 
 
-def test_a_view_is_drawn_and_can_be_read_as_json(keep: Keep, viewer: User) -> None:
+def test_a_chart_is_drawn_and_can_be_read_as_json(keep: Keep, viewer: User) -> None:
     page = page_of(keep("v.json", json.dumps(charts.rows("Ranks", ["layer"], [[3]])).encode()), viewer)
 
     assert "<h2>Ranks</h2>" in page and "As JSON" in page

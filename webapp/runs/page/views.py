@@ -16,7 +16,7 @@ from engine.spec.reference import described_reference
 from webapp.accounts.models import Role, User
 from webapp.accounts.requests import SignedIn
 from webapp.conflict import Conflict
-from webapp.figures.shown_views import views_of
+from webapp.figures.shown_charts import charts_of
 from webapp.runs import actions
 from webapp.runs.access import run_for
 from webapp.runs.live.news import mark_of
@@ -125,8 +125,8 @@ def _header(run: Run) -> dict[str, Any]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    views = views_of(tables_of(run), number=run.number, first=catalog.kind_of(run.spec).charts)
-    return {"run": run, "status": status_of(run), "scores": scores_of(run), "diagnostics": views}
+    charts = charts_of(tables_of(run), number=run.number, first=catalog.kind_of(run.spec).charts)
+    return {"run": run, "status": status_of(run), "scores": scores_of(run), "diagnostics": charts}
 
 
 def _activity(run: Run) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 const bar = document.getElementById("selection");
 const key = `stillhouse.selected.${bar.dataset.project}`;
-const LEAST = 2;
-const MOST = 20;
+const [LEAST, MOST] = [Number(bar.dataset.least), Number(bar.dataset.most)];
 
 let selected = new Set(JSON.parse(sessionStorage.getItem(key) ?? "[]"));
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from engine import charts
 from tests.webapp.conftest import RunMaker
 from webapp.accounts.models import User
-from webapp.figures.shown_views import views_of
+from webapp.figures.shown_charts import charts_of
 from webapp.runs.models import Artifact, Evaluation, Run
 from webapp.runs.page.closer_look import _Kept, tables_of
 from webapp.runs.progress import status_of
@@ -39,11 +39,11 @@ def page_of(run: Run, person: User) -> str:
 def test_the_newest_validations_views_are_shown_and_no_older_ones(finished_run: RunMaker) -> None:
     run = validated(finished_run(), own=charts.histogram("Own label", [0, 0.5, 1], {"rows": [2, 7]}, x="probability", note="train, n = 9"))
 
-    (view,) = views_of(tables_of(run), number=1)
+    (chart,) = charts_of(tables_of(run), number=1)
 
-    assert (view.title, view.note) == ("Own label", "train, n = 9")
-    assert view.figure is not None
-    assert view.figure["data"][0]["y"] == [2, 7]
+    assert (chart.title, chart.note) == ("Own label", "train, n = 9")
+    assert chart.figure is not None
+    assert chart.figure["data"][0]["y"] == [2, 7]
 
 
 def test_the_page_shows_a_table_with_its_pictures(finished_run: RunMaker, viewer: User) -> None:
@@ -80,9 +80,9 @@ def test_an_artifact_is_the_last_word_on_a_table_of_its_name(finished_run: RunMa
     for attempt, path in ((1, "gone.json"), (2, "new.json")):
         Artifact.objects.create(run=run, attempt=attempt, name="suspects", kind="table", path=path, bytes=99, sha256="0" * 64)
 
-    (view,) = views_of(tables_of(run), number=1)
+    (chart,) = charts_of(tables_of(run), number=1)
 
-    assert view.title == "From the artifact"
+    assert chart.title == "From the artifact"
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1]", '{"rows": []}'])
@@ -91,7 +91,7 @@ def test_an_artifact_that_is_no_view_changes_nothing(content: str, finished_run:
     (store / "other.json").write_text(content)
     Artifact.objects.create(run=run, attempt=1, name="suspects", kind="table", path="other.json", bytes=99, sha256="0" * 64)
 
-    assert [view.title for view in views_of(tables_of(run), number=1)] == ["Likely label errors"]
+    assert [chart.title for chart in charts_of(tables_of(run), number=1)] == ["Likely label errors"]
 
 
 def test_a_run_without_views_has_no_such_section(finished_run: RunMaker, viewer: User) -> None:
@@ -101,13 +101,13 @@ def test_a_run_without_views_has_no_such_section(finished_run: RunMaker, viewer:
 def test_the_charts_that_the_kind_of_student_names_come_first_and_the_others_by_name() -> None:
     tables = {name: charts.rows(name, ("a",), [[1]]) for name in ("a", "b", "c", "d")}
 
-    assert [view.id for view in views_of(tables, number=1, first=("d", "gone", "b"))] == ["d", "b", "a", "c"]
+    assert [chart.id for chart in charts_of(tables, number=1, first=("d", "gone", "b"))] == ["d", "b", "a", "c"]
 
 
 def test_what_does_not_say_how_it_is_drawn_is_left_out() -> None:
     tables = {"odd": {"n": 3}, "text": "no table", "broken": {"view": "lines", "series": 3}, "unknown": {"view": "hologram"}}
 
-    assert views_of(tables, number=1) == []
+    assert charts_of(tables, number=1) == []
 
 
 @pytest.mark.parametrize(

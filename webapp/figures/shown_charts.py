@@ -1,4 +1,4 @@
-"""Views (`engine.charts`) as pages show them: each by its form and not by its name, bounded, whatever is in them."""
+"""Charts (`engine.charts`) as pages show them: each by its form and not by its name, bounded, whatever is in them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Item:
 
 
 @dataclass(frozen=True)
-class View:
-    """One view as it is shown: a figure, pictures by row, texts, or columns and cells. A picture is an address that holds its own data."""
+class ShownChart:
+    """One chart as it is shown: a figure, pictures by row, texts, or columns and cells. A picture is an address that holds its own data."""
 
     id: str
     title: str
@@ -50,29 +50,29 @@ class View:
         return f"own-{self.id}"
 
 
-def views_of(tables: Mapping[str, Any], *, number: int, first: Sequence[str] = ()) -> list[View]:
+def charts_of(tables: Mapping[str, Any], *, number: int, first: Sequence[str] = ()) -> list[ShownChart]:
     """Those of the tables that say how they are drawn: those that are named first, then by name."""
     place = {name: index for index, name in enumerate(first)}
     names = sorted(tables, key=lambda name: (place.get(name, len(place)), name))
-    found = (_view(name, tables[name], color_of(number)) for name in names if isinstance(tables[name], Mapping) and "view" in tables[name])
-    return [view for view in found if view is not None]
+    found = (_chart(name, tables[name], color_of(number)) for name in names if isinstance(tables[name], Mapping) and "view" in tables[name])
+    return [chart for chart in found if chart is not None]
 
 
-def _view(name: str, table: Mapping[str, Any], color: str) -> View | None:
+def _chart(name: str, table: Mapping[str, Any], color: str) -> ShownChart | None:
     title, note = str(table.get("title", name)), str(table.get("note", ""))
     match table:
         case {"view": "rows", "columns": [*columns], "cells": [*cells]}:
             shown = tuple(tuple(_words(cell) for cell in row) for row in cells[:MOST_ROWS] if isinstance(row, list))
             more = f", first {MOST_ROWS} of {len(cells):,}" if len(cells) > MOST_ROWS else ""
-            return View(name, title, note + more, columns=tuple(str(column) for column in columns), cells=shown)
+            return ShownChart(name, title, note + more, columns=tuple(str(column) for column in columns), cells=shown)
         case {"view": "images", "rows": [*rows]}:
             heads = tuple(str(column) for column in table.get("columns", []))
-            return View(name, title, note, columns=heads, pictures=tuple(_pictures(row) for row in rows if isinstance(row, Mapping)))
+            return ShownChart(name, title, note, columns=heads, pictures=tuple(_pictures(row) for row in rows if isinstance(row, Mapping)))
         case {"view": "texts", "items": [*items]}:
             read = tuple(_item(item) for item in items[:MOST_TEXTS] if isinstance(item, Mapping))
-            return View(name, title, note, items=read, scale=str(table.get("scale", "")))
+            return ShownChart(name, title, note, items=read, scale=str(table.get("scale", "")))
     drawn = figure_of(table, color=color)
-    return View(name, title, note, figure=drawn) if drawn is not None else None
+    return ShownChart(name, title, note, figure=drawn) if drawn is not None else None
 
 
 def _pictures(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

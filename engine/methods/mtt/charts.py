@@ -1,4 +1,4 @@
-"""What experts and a distilled set look like, as views: pictures, pixels, and the course of the outer loop."""
+"""What experts and a distilled set look like, as charts: pictures, pixels, and the course of the outer loop."""
 
 from collections.abc import Mapping, Sequence
 

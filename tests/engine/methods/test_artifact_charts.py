@@ -1,4 +1,4 @@
-"""The views that methods write beside their tensors say what the numbers hold."""
+"""The charts that methods write beside their tensors say what the numbers hold."""
 
 import pytest
 import torch
@@ -32,23 +32,23 @@ def test_rollouts_are_shown_as_text_shaded_by_what_the_teacher_finds_improbable(
 
     (tensors, facts) = next(each[1:] for each in reported if each[0] == "rollouts")
 
-    view, vocabulary = facts["views"]["rollouts"], method.language.vocabulary
-    assert len(view["items"]) == 12
-    for row, item in enumerate(view["items"]):
+    drawn, vocabulary = facts["views"]["rollouts"], method.language.vocabulary
+    assert len(drawn["items"]) == 12
+    for row, item in enumerate(drawn["items"]):
         assert item["prompt"] == vocabulary.decode(tensors["prompt_ids"][row].tolist())
         assert item["text"] == "".join(item["pieces"]) == vocabulary.decode(tensors["completion_ids"][row].tolist())
         assert item["weights"] == pytest.approx((1 - tensors["teacher_log_probs"][row].exp()).tolist(), abs=1e-6)
 
 
-def test_views_stand_in_the_file_beside_the_facts(tmp_path):
+def test_charts_stand_in_the_file_beside_the_facts(tmp_path):
     method, watcher = new_matcher(), Watcher()
     object.__setattr__(method._context, "save_tensors", ArtifactWriter(tmp_path, watcher).save_tensors)
-    view = {"view": "rows", "columns": ["a"], "cells": [[1]]}
+    drawn = {"view": "rows", "columns": ["a"], "cells": [[1]]}
 
-    method.save_tensors("both", {"w": torch.ones(2)}, {"n": 3}, views={"rows": view})
+    method.save_tensors("both", {"w": torch.ones(2)}, {"n": 3}, charts={"rows": drawn})
     method.save_tensors("none", {"w": torch.ones(2)})
 
     both, none = watcher.of(Artifact)
     assert both.meta == {"shapes": {"w": [2]}, "n": 3}
     assert none.meta == facts_of(tmp_path / none.path) == {"shapes": {"w": [2]}}
-    assert facts_of(tmp_path / both.path) == {"shapes": {"w": [2]}, "n": 3, "views": {"rows": view}}
+    assert facts_of(tmp_path / both.path) == {"shapes": {"w": [2]}, "n": 3, "views": {"rows": drawn}}

@@ -1,4 +1,4 @@
-"""How far the experts' two gradients point the same way, as a view."""
+"""How far the experts' two gradients point the same way, as a chart."""
 
 from collections.abc import Sequence
 
