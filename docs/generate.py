@@ -192,9 +192,8 @@ def evidence_page(cards: Mapping[str, Any]) -> str:
     intro = (
         "What was measured for each method, written by the command on its page, whatever came out. A claim is *shown* where the 95 % interval of the paired "
         "differences over seeds excludes its margin, or all of at least five seeds agree; *leaning* where the mean agrees and the interval does not decide; "
-        "*not shown*; *contradicted* where the interval, or every seed, is on the other side; or an *identity*, true by construction. A page from before claims "
-        "said how they are tested is *not measured again*: its verdicts are not counted. Peak memory is that of a process with one run of the preset `tiny`, "
-        "on the machine that its page names."
+        "*not shown*; *contradicted* where the interval, or every seed, is on the other side; or an *identity*, true by construction. Peak memory is that of a "
+        "process with one run of the preset `tiny`, on the machine that its page names."
     )
     head = ("method", "title", *VERDICTS, "peak memory, MiB")
     return page("Evidence", intro, table(head, rows))
@@ -206,8 +205,7 @@ def evidence_row(card: Any, text: str) -> tuple[str, ...]:
     from engine.evidence.report import VERDICTS, verdicts_on
 
     counts, peak = verdicts_on(text), peak_on(text)
-    unknown = ("not measured again" if text else "not measured", *("" for _ in VERDICTS[1:]))
-    verdicts = unknown if counts is None else tuple(f"{counts[verdict]}" for verdict in VERDICTS)
+    verdicts = ("not measured", *("" for _ in VERDICTS[1:])) if counts is None else tuple(f"{counts[verdict]}" for verdict in VERDICTS)
     return (f"[{card.id}]({card.id}.md)" if text else card.id, card.title, *verdicts, "not measured" if peak is None else f"{peak}")
 
 

@@ -164,9 +164,8 @@ CLAIMS_HEAD = ["claim", "tested how", "verdict", "difference with 95 % interval"
 
 
 def verdicts_on(page: str) -> dict[Verdict, int] | None:
-    """How often each verdict stands in the table of claims of a method's page; None for a page without such a table, as those that were written
-    before claims said how they are tested: their "shown" was a difference of means.
-    """
+    """How often each verdict stands in the table of claims of a method's page; None for a page without such a table, and
+    for one whose table does not say how its claims were tested."""
     claims = page.partition("\n## Claims\n")[2].partition("\n## ")[0]
     if not re.search(rf"^\| {CLAIMS_HEAD[0]} +\| {CLAIMS_HEAD[1]} +\|", claims, re.MULTILINE):
         return None

@@ -175,7 +175,7 @@ def test_a_page_whose_claims_were_differences_of_means_has_no_verdicts():
     assert verdicts_on(page) is None
 
 
-def test_the_index_counts_each_verdict_and_counts_none_of_a_page_not_measured_again():
+def test_the_index_counts_each_verdict_and_counts_none_of_a_page_that_does_not_say_how_it_tested():
     from docs.generate import evidence_row
 
     page = Report(evidence_with(Claim("lower NLL", lower("nll", "base", "far"))), RESULTS, "").to_markdown()
@@ -183,7 +183,7 @@ def test_the_index_counts_each_verdict_and_counts_none_of_a_page_not_measured_ag
     old = "# Evidence\n\n## Claims\n\n| claim | verdict | numbers |\n|---|---|---|\n| lower NLL | **shown** | 0.2 against 0.3 |\n"
 
     assert evidence_row(card, page) == ("[supervised](supervised.md)", card.title, "1", "0", "0", "0", "0", "not measured")
-    assert evidence_row(card, old) == ("[supervised](supervised.md)", card.title, "not measured again", "", "", "", "", "not measured")
+    assert evidence_row(card, old) == ("[supervised](supervised.md)", card.title, "not measured", "", "", "", "", "not measured")
     assert evidence_row(card, "") == ("supervised", card.title, "not measured", "", "", "", "", "not measured")
 
 
