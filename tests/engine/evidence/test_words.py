@@ -97,8 +97,8 @@ def test_the_json_of_a_test_says_what_was_claimed(test: Test, facts: dict[str, o
     assert {name: found[name] for name in facts} == facts
 
 
-def test_a_margin_of_no_width_is_no_claim() -> None:
-    for by in (0.0, -0.1, float("nan")):
+def test_a_margin_that_is_below_nothing_or_no_number_is_no_claim() -> None:
+    for by in (-0.1, float("nan")):
         with pytest.raises(ValueError, match=f"^by must be greater than 0; got {by}.$"):
             within("nll", "ours", "base", by=by)
 
