@@ -51,22 +51,13 @@ def test_what_is_packed_does_not_move_with_what_the_run_goes_on_to_do() -> None:
 
 def test_views_of_one_memory_come_back_each_with_its_own_shape_and_order() -> None:
     whole = torch.arange(6.0).view(2, 3)
-    parts = [whole, whole.T, whole[0], whole[:, 1], whole.view(6), whole.expand(2, 2, 3), whole[:0]]
+    square = torch.arange(9.0).view(3, 3)
+    parts = [square, square.T, whole, whole.T, whole[0], whole[:, 1], whole.view(6), whole.expand(2, 2, 3), whole[:0]]
 
     back = through_a_file(parts)
 
     assert [part.tolist() for part in back] == [part.tolist() for part in parts]
     assert [part.shape for part in back] == [part.shape for part in parts]
-
-
-def test_empty_tensors_are_not_taken_for_each_other() -> None:
-    back = through_a_file([torch.empty(0, 3), torch.empty(2, 0), torch.empty(0, dtype=torch.int64)])
-
-    assert [(tuple(tensor.shape), tensor.dtype) for tensor in back] == [
-        ((0, 3), torch.float32),
-        ((2, 0), torch.float32),
-        ((0,), torch.int64),
-    ]
 
 
 @pytest.mark.parametrize("requires_grad", [True, False])
@@ -137,23 +128,23 @@ def test_the_object_that_others_hold_is_kept_where_the_value_fits_into_it_unchan
 
 
 def test_a_list_that_grew_and_one_that_shrank_are_the_same_lists_with_their_first_parts() -> None:
-    first, tensor = [torch.zeros(1), 5], torch.zeros(1)
-    second = [tensor, [1], [2]]
+    tensor, other = torch.zeros(1), torch.zeros(1)
+    first, second = [5, other], [tensor, [1], [2]]
 
-    grown = put_back(first, [torch.ones(1), 6, "new"])
+    grown = put_back(first, [6, torch.ones(1), "new"])
     shrunk = put_back(second, [torch.ones(1)])
 
-    assert grown is first and first[1:] == [6, "new"]
+    assert grown is first and first == [6, other, "new"] and first[1] is other and other.tolist() == [1]
     assert shrunk is second and second == [tensor] and tensor.tolist() == [1]
 
 
 def test_packed_dicts_are_opened_without_unpacking_what_they_hold() -> None:
     serializer = StateSerializer()
-    packed = serializer.pack({"a": torch.ones(1), "b": (1,)}, "value")
+    packed = serializer.pack({"a": torch.ones(1), 3: (1,)}, "value")
 
     items = packed_items(packed)
 
-    assert items == {"a": {"tensor": ["value.a", False, False]}, "b": {"tuple": [1]}}
+    assert items == {"a": {"tensor": ["value.a", False, False]}, 3: {"tuple": [1]}}
     assert packed_dict(items) == packed
 
 
