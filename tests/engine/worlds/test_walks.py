@@ -4,7 +4,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.models.knowledge import Guardrail, Habits, KnowledgeBase, KnowledgeRecords, Skill
@@ -83,6 +83,7 @@ def test_the_facts_of_a_state_are_those_of_a_slow_version(state: WorldState) -> 
     slow |= {"lava_near" if state.lava else "no_lava"}
 
     assert predicates(state) == slow
+    assert predicates(state._replace(lava=not state.lava)) == slow ^ {"lava_near", "no_lava"}
     assert state.tier == tier
 
 
@@ -111,6 +112,8 @@ rule_lists = st.lists(st.tuples(st.sampled_from(ACTIONS), st.lists(atoms, max_si
 
 
 @given(beliefs, rule_lists, states, st.sampled_from(GOALS), st.floats(0, 1), st.integers(0, 9))
+@example({}, [(action, []) for action in ACTIONS], WorldState(), "furnace", 1.0, 0)
+@example({"furnace": ["log>=1"], "chop": ["plank>=1"], "plank": ["log>=1"]}, [], WorldState(), "furnace", 1.0, 0)
 def test_whatever_it_believes_it_finds_an_action_that_nothing_forbids_unless_all_are_forbidden(
     preconditions: dict[str, list[str]], rules: list[tuple[str, list[str]]], state: WorldState, goal: str, follow: float, seed: int
 ) -> None:
