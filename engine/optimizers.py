@@ -107,6 +107,6 @@ def lr_schedule_of(optimizer: Optimizer, settings: OptimizerSettings, *, steps: 
         "cosine-per-epoch": cosine_per_epoch,
         "step": drops(0.625, 0.75, 0.875),
         "step-50-75": drops(0.5, 0.75),
-        "linear-tail": lambda update: min(1.0, (1 - update / steps) / 0.3),
+        "linear-tail": lambda update: max(0.0, min(1.0, (1 - update / steps) / 0.3)),
     }
     return LRSchedule(optimizer, factors[settings.schedule])

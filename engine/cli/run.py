@@ -122,9 +122,9 @@ class _Display:
             case Artifact(kind="table"):
                 self._console.print(f"wrote {event.path}")
             case Log(level="error"):
-                self._console.print(event.text, markup=False, highlight=False, style="dim")
+                self._console.print(event.text, markup=False, emoji=False, highlight=False, style="dim")
             case Log():
-                self._console.print(event.text, markup=False)
+                self._console.print(event.text, markup=False, emoji=False)
 
     def _numbers(self, event: Evaluation) -> str:
         found = [(name, event.metrics.get(name)) for name in self._headline]

@@ -89,7 +89,10 @@ class GenerationTask(Task):
     @torch.no_grad()
     def draw(self, model: nn.Module, count: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Samples (count, …) in eval mode from the fixed noise, by default as many as an evaluation has, and the labels asked for."""
-        noise, labels = self.noise_and_labels(count or self.options.samples)
+        count = count or self.options.samples
+        # Fewer are cut from as many as an evaluation has: torch draws the last numbers of a tensor anew, so they depend on its size.
+        noise, labels = self.noise_and_labels(max(count, self.options.samples))
+        noise, labels = noise[:count], None if labels is None else labels[:count]
         between = torch.Generator(self.device).manual_seed(derived_seed(self.card.id, self.seed, "between levels"))
         was_training = model.training
         model.eval()
