@@ -101,7 +101,7 @@ def test_a_page_with_a_peak_and_no_table_of_claims_keeps_its_peak() -> None:
     text = "# Evidence\n\n## Memory\n\n| process | peak resident set, MiB |\n|---|---|\n| with the run | 321 |\n"
 
     assert evidence_row(SUPERVISED, text)[-1] == "321"
-    assert evidence_row(SUPERVISED, text)[2] == "not measured again"
+    assert evidence_row(SUPERVISED, text)[2] == "not measured"
 
 
 # Figures of style
