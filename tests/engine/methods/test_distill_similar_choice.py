@@ -200,7 +200,7 @@ def test_half_precision_features_are_scored_in_double_precision_and_carry_no_gra
 
 
 def source(**changes: Any) -> charts.SourceRow:
-    scores = {name: 0.123456 for name in selection.MEASURES}
+    scores = dict.fromkeys(selection.MEASURES, 0.123456)
     given_values = {"rank": 1, "weight": 2 / 3, "scores": scores, "interval": None, "classes": 7, "spread": 0.5, "parameters": 1234}
     return charts.SourceRow(**{**given_values, **changes})
 
