@@ -7,12 +7,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from engine.distilled_sets.augmentation import OPERATIONS, apply, draw
 from engine.distilled_sets.buffers import ExpertBuffer
 from engine.distilled_sets.experts import flat_gradient, loss_rise, perturbation, surrogate_direction
-from engine.distilled_sets.flat import PIECE, FlatNetwork, loss_gradient, sgd_step
+from engine.distilled_sets.flat import PIECE, loss_gradient
 from engine.distilled_sets.making import config_of
 from engine.distilled_sets.matching import inner_plan, trajectory_errors
 from engine.distilled_sets.settings import SetSettings
@@ -80,13 +79,6 @@ def test_the_rise_does_not_see_how_long_the_directions_are_and_is_zero_at_radius
 # Flat networks
 
 
-def test_a_flat_network_has_the_gradients_of_finite_differences_in_weights_and_inputs():
-    flat = network(hidden=3)
-
-    assert flat.size == INPUTS * 3 + 3 + 3 * CLASSES + CLASSES
-    assert torch.autograd.gradcheck(flat, (weights(0, hidden=3).requires_grad_(), numbers(2, INPUTS).requires_grad_()))
-
-
 def test_rows_beyond_a_piece_are_answered_as_the_others_are():
     flat, inputs = network(), numbers(PIECE + 3, INPUTS)
 
@@ -103,20 +95,6 @@ def test_a_loss_and_its_gradient_have_no_graph_and_leave_the_weights_as_they_wer
 
     assert torch.allclose(gradient, 2 * theta.detach(), atol=1e-15)
     assert not loss.requires_grad and not gradient.requires_grad and theta.grad is None
-
-
-@settings(max_examples=15)
-@given(seed=st.integers(0, 1000), momentum=st.floats(0, 0.99), decay=st.floats(0, 0.5), rate=st.floats(0.001, 1))
-def test_two_steps_are_those_of_torchs_sgd_whatever_the_settings(seed: int, momentum: float, decay: float, rate: float):
-    theta, velocity, parameter = numbers(5, seed=seed), torch.zeros(5, dtype=torch.float64), nn.Parameter(numbers(5, seed=seed))
-    optimizer = torch.optim.SGD([parameter], lr=rate, momentum=momentum, weight_decay=decay)
-
-    for step in range(2):
-        parameter.grad = numbers(5, seed=seed + 7 + step)
-        optimizer.step()
-        sgd_step(theta, velocity, numbers(5, seed=seed + 7 + step), rate=rate, momentum=momentum, decay=decay)
-
-    assert torch.allclose(theta, parameter.detach(), atol=1e-12)
 
 
 # Matching
@@ -235,11 +213,3 @@ def test_a_sets_configuration_says_what_was_chosen_for_it_and_names_its_network_
         "baselines": "small",
     }
     assert SyntheticSetConfig.model_validate(found).rows == 30
-
-
-def test_a_network_whose_statistics_are_no_weights_is_refused_by_the_name_of_its_buffer():
-    with pytest.raises(ValueError, match="trajectory") as refused:
-        FlatNetwork.of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
-
-    assert str(refused.value) == "1.running_mean is a buffer, and a trajectory holds weights only; choose a network without batch norm"
-    assert FlatNetwork.of(nn.Linear(2, 2)).size == 6

@@ -20,30 +20,6 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(max_examples=25)
-@given(seed=st.integers(0, 10_000))
-def test_telling_fewer_classes_apart_brings_no_distributions_further_apart(seed: int):
-    p, q = (drawn(seed + each, 3, 5).log_softmax(dim=1) for each in range(2))
-    merged_p, merged_q = (torch.cat([z[:, :3], z[:, 3:].logsumexp(dim=1, keepdim=True)], dim=1) for z in (p, q))
-
-    for name in APART:
-        whole = divergences.BY_NAME[name](teacher_log_probs=p, student_log_probs=q)
-        merged = divergences.BY_NAME[name](teacher_log_probs=merged_p, student_log_probs=merged_q)
-        assert (merged <= whole + 1e-12).all(), name
-
-
-@settings(max_examples=25)
-@given(seed=st.integers(0, 10_000))
-def test_names_of_classes_matter_to_no_divergence_and_the_entropy_is_at_most_that_of_a_fair_draw(seed: int):
-    p, q = (drawn(seed + each, 3, 5).log_softmax(dim=1) for each in range(2))
-    order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
-
-    for loss in divergences.BY_NAME.values():
-        turned = loss(teacher_log_probs=p[:, order], student_log_probs=q[:, order])
-        assert torch.allclose(turned, loss(teacher_log_probs=p, student_log_probs=q), atol=1e-13)
-    assert ((divergences.entropy(p) >= 0) & (divergences.entropy(p) <= math.log(5) + 1e-12)).all()
-
-
 def test_the_teachers_side_of_the_symmetric_ones_has_the_gradient_of_the_students():
     z, other = drawn(0, 2, 4).requires_grad_(), drawn(1, 2, 4).log_softmax(dim=1)
 
