@@ -181,12 +181,16 @@ def test_levels_are_held_between_the_lowest_and_the_highest():
 
 def test_the_average_moves_once_a_batch_and_not_once_a_piece_of_it():
     method = new("denoising", {"average_decay": 0.5, "average_warmup": 0})
-    before = [parameter.clone() for parameter in method.average.parameters()]
-    method._context.micro.last = False
+    for parameter in method.average.parameters():
+        parameter.zero_()
+    batch, moved = method.draw(0, torch.Generator().manual_seed(0)), []
 
-    method.step(method.draw(0, torch.Generator().manual_seed(0)))
+    for last in (False, True):
+        method._context.micro.last = last
+        method.step(batch)
+        moved.append(any(bool(parameter.any()) for parameter in method.average.parameters()))
 
-    assert all(torch.equal(old, new_) for old, new_ in zip(before, method.average.parameters(), strict=True))
+    assert moved == [False, True]
 
 
 def test_a_network_that_is_no_denoiser_is_refused_by_its_kind():
