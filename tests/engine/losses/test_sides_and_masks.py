@@ -13,8 +13,6 @@ from engine.losses.labels import NO_LABEL, label_cross_entropy
 from engine.losses.reversal import reversed_gradient
 from engine.losses.tokens import completion_log_probs, completion_logits, reduce_tokens, token_divergence
 
-APART = ("forward_kl", "reverse_kl", "jeffreys", "js")
-
 
 def drawn(seed: int, *shape: int) -> Tensor:
     return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
