@@ -40,14 +40,14 @@ def test_the_grid_shows_at_most_ten_classes_with_three_pictures_each_named_by_th
 
 def test_black_and_white_are_two_and_a_half_deviations_from_the_mean_and_no_difference_is_gray():
     center, spread = 2.0, 0.4
-    forms = {"initial": torch.full((2, 1, 2, 2), center), "now": torch.tensor([1.0, 3.0])[:, None, None, None].expand(2, 1, 2, 2)}
+    forms = {"initial": torch.full((3, 1, 2, 2), center), "now": torch.tensor([1.0, 3.0, 2.2])[:, None, None, None].expand(3, 1, 2, 2)}
 
     grid = views.image_grid(forms, before="initial", after="now", per_class=1, center=center, spread=spread)
 
     rows = {row["name"]: row["images"] for row in grid["rows"]}
-    black, gray, white = (png(torch.full((1, 2, 2), level)) for level in (0.0, 0.5, 1.0))
+    black, gray, white, lighter = (png(torch.full((1, 2, 2), level)) for level in (0.0, 0.5, 1.0, 0.6))
     assert list(rows) == ["initial", "now", "difference"]
-    assert (rows["initial"], rows["now"], rows["difference"]) == ([gray, gray], [black, white], [black, white])
+    assert (rows["initial"], rows["now"], rows["difference"]) == ([gray] * 3, *[[black, white, lighter]] * 2)
 
 
 def test_pixels_beyond_five_deviations_are_counted_in_the_outer_bins():
