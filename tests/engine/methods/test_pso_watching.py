@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.diffusion.levels import architecture_name
 from engine.errors import SpecError
-from engine.methods.pso.charts import pictures_of, rewards_view
+from engine.methods.pso.charts import pictures_of, rewards_chart
 from engine.methods.pso.diagnosis import beside_start, mean_where, offline_signs, online_signs
 from engine.methods.pso.method import MEMORY, refuse_too_few
 from engine.methods.pso.signs import warnings_of
@@ -186,7 +186,7 @@ def test_samples_that_are_neither_points_of_a_plane_nor_pictures_are_not_drawn()
 
 
 def test_both_histograms_have_one_range_from_the_lowest_reward_to_the_highest():
-    found = rewards_view(torch.tensor([-1.0, 0.0]), torch.tensor([0.0, 2.0, 2.0]), "ink")
+    found = rewards_chart(torch.tensor([-1.0, 0.0]), torch.tensor([0.0, 2.0, 2.0]), "ink")
 
     assert (found["title"], found["edges"][0], found["edges"][-1], len(found["edges"])) == ("Reward of samples: ink", -1.0, 2.0, 31)
     assert (found["counts"]["start"][0], found["counts"]["tuned"][-1]) == (1, 2)
@@ -194,7 +194,7 @@ def test_both_histograms_have_one_range_from_the_lowest_reward_to_the_highest():
 
 
 def test_rewards_that_are_all_alike_stand_in_the_middle_of_a_range_of_one():
-    found = rewards_view(torch.full((4,), 3.0), torch.full((2,), 3.0), "ink")
+    found = rewards_chart(torch.full((4,), 3.0), torch.full((2,), 3.0), "ink")
 
     assert (found["edges"][0], found["edges"][-1]) == (2.5, 3.5)
     assert [sum(each) for each in found["counts"].values()] == [4, 2]

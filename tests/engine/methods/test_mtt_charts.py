@@ -8,8 +8,8 @@ from torch import Tensor
 
 from engine.distilled_sets.buffers import ExpertBuffer
 from engine.distilled_sets.matching import Matched
-from engine.methods.ftd import views as flat_views
-from engine.methods.mtt import views
+from engine.methods.ftd.charts import cosines
+from engine.methods.mtt import charts
 from engine.methods.mtt.course import OuterLoopHistory
 from engine.methods.mtt.diagnostics import real_pixels
 from engine.methods.mtt.selection import BestSet, share_right
@@ -32,7 +32,7 @@ def found(loss: float, *, gradient: float = 1.0) -> Matched:
 def test_the_grid_shows_at_most_ten_classes_with_three_pictures_each_named_by_their_class():
     images = torch.zeros(12 * 4, 1, 2, 2)
 
-    grid = views.image_grid({"initial": images, "now": images}, before="initial", after="now", per_class=4, center=0.0, spread=1.0)
+    grid = charts.image_grid({"initial": images, "now": images}, before="initial", after="now", per_class=4, center=0.0, spread=1.0)
 
     assert grid["columns"] == [str(label) for label in range(10) for _ in range(3)]
     assert all(len(row["images"]) == 30 for row in grid["rows"])
@@ -42,7 +42,7 @@ def test_black_and_white_are_two_and_a_half_deviations_from_the_mean_and_no_diff
     center, spread = 2.0, 0.4
     forms = {"initial": torch.full((3, 1, 2, 2), center), "now": torch.tensor([1.0, 3.0, 2.2])[:, None, None, None].expand(3, 1, 2, 2)}
 
-    grid = views.image_grid(forms, before="initial", after="now", per_class=1, center=center, spread=spread)
+    grid = charts.image_grid(forms, before="initial", after="now", per_class=1, center=center, spread=spread)
 
     rows = {row["name"]: row["images"] for row in grid["rows"]}
     black, gray, white, lighter = (png(torch.full((1, 2, 2), level)) for level in (0.0, 0.5, 1.0, 0.6))
@@ -53,7 +53,7 @@ def test_black_and_white_are_two_and_a_half_deviations_from_the_mean_and_no_diff
 def test_pixels_beyond_five_deviations_are_counted_in_the_outer_bins():
     images = torch.tensor([-100.0, -4.9, 0.0, 0.0, 100.0])
 
-    histogram = views.pixel_histogram({"now": images}, center=0.0, spread=1.0)
+    histogram = charts.pixel_histogram({"now": images}, center=0.0, spread=1.0)
 
     counts = histogram["counts"]["now"]
     assert (histogram["edges"][0], histogram["edges"][-1], len(counts)) == (-5.0, 5.0, 25)
@@ -67,7 +67,7 @@ def test_the_loss_of_each_start_is_a_mean_over_windows_and_empty_windows_have_no
     losses, starts = torch.arange(50, dtype=torch.float32), torch.zeros(50, dtype=torch.int64)
     starts[1], starts[49] = 2, 2
 
-    curves = views.loss_by_start(losses, starts)
+    curves = charts.loss_by_start(losses, starts)
 
     assert list(curves["series"]) == ["from epoch 0", "from epoch 2"]
     assert curves["series"]["from epoch 2"] == {"x": [1, 49], "y": [1.0, 49.0]}
@@ -77,20 +77,20 @@ def test_the_loss_of_each_start_is_a_mean_over_windows_and_empty_windows_have_no
 
 
 def test_a_short_run_has_a_point_for_every_iteration():
-    curves = views.loss_by_start(torch.tensor([1.0, 3.0]), torch.tensor([1, 1]))
+    curves = charts.loss_by_start(torch.tensor([1.0, 3.0]), torch.tensor([1, 1]))
 
     assert curves["series"] == {"from epoch 1": {"x": [1, 2], "y": [1.0, 3.0]}}
 
 
 def test_a_start_that_was_never_drawn_has_a_bar_of_zero():
-    bars = views.starts_drawn(torch.tensor([3, 0, 3]), max_start=5)
+    bars = charts.starts_drawn(torch.tensor([3, 0, 3]), max_start=5)
 
     assert (bars["labels"], bars["series"]["iterations"]) == (["0", "1", "2", "3", "4"], [1, 0, 0, 2, 0])
 
 
 @pytest.mark.parametrize(("count", "points"), [(1, 1), (7, 7), (100, 100), (1001, 100)])
 def test_a_curve_has_at_most_a_hundred_points_with_both_ends_among_them(count: int, points: int):
-    curve = views.over_iterations("Rate", torch.arange(count) * 2.0, y="rate")["series"]["rate"]
+    curve = charts.over_iterations("Rate", torch.arange(count) * 2.0, y="rate")["series"]["rate"]
 
     assert (len(curve["x"]), curve["x"][0], curve["x"][-1]) == (points, 1, count)
     assert curve["y"] == [2.0 * (iteration - 1) for iteration in curve["x"]]
@@ -98,7 +98,7 @@ def test_a_curve_has_at_most_a_hundred_points_with_both_ends_among_them(count: i
 
 
 def test_the_trajectory_error_stands_at_the_epochs_after_which_it_was_measured():
-    assert views.error_curve([0.5, 0.25], epochs=3)["series"] == {"trained on the set": {"x": [3, 6], "y": [0.5, 0.25]}}
+    assert charts.error_curve([0.5, 0.25], epochs=3)["series"] == {"trained on the set": {"x": [3, 6], "y": [0.5, 0.25]}}
 
 
 def test_the_course_begins_with_its_first_ten_iterations_and_ends_with_its_last_twenty():
@@ -134,7 +134,7 @@ def shown(*, seeds: list[int], matched: int, reused: str = "") -> Any:
     """The table of experts with the accuracies 0, 0.1, 0.2, …, whose buffer took 120 steps and 10.06 seconds."""
     buffer = ExpertBuffer(len(seeds), 1, 1, recipe={}, device=CPU)
     buffer.reused, buffer.steps, buffer.seconds = reused, 120, 10.06
-    return views.experts_table(buffer, accuracies=torch.arange(len(seeds)) / 10, seeds=seeds, matched=matched)
+    return charts.experts_table(buffer, accuracies=torch.arange(len(seeds)) / 10, seeds=seeds, matched=matched)
 
 
 def test_experts_of_an_earlier_run_save_their_share_of_its_steps_and_seconds():
@@ -154,7 +154,7 @@ def test_experts_that_this_run_trained_save_nothing_and_one_is_named_by_its_seed
 def test_sharpness_has_a_row_for_each_expert_and_epoch():
     measured = torch.arange(12, dtype=torch.float32).reshape(2, 2, 3)
 
-    cells = views.sharpness_table(measured, epochs=[1, 5], seeds=[30, 31])["cells"]
+    cells = charts.sharpness_table(measured, epochs=[1, 5], seeds=[30, 31])["cells"]
 
     assert cells == [[30, 1, 0, 1, 2], [30, 5, 3, 4, 5], [31, 1, 6, 7, 8], [31, 5, 9, 10, 11]]
 
@@ -162,13 +162,13 @@ def test_sharpness_has_a_row_for_each_expert_and_epoch():
 def test_how_far_experts_moved_is_measured_from_their_own_first_weights():
     snapshots = torch.tensor([[[1.0, 1.0], [4.0, 5.0]], [[0.0, 0.0], [0.0, 2.0]]])
 
-    course = views.experts_course(torch.zeros(2, 2), snapshots, epochs=[0, 9], seeds=[3, 4])
+    course = charts.experts_course(torch.zeros(2, 2), snapshots, epochs=[0, 9], seeds=[3, 4])
 
     assert course["distance"]["series"] == {"expert 3": {"x": [0, 9], "y": [0.0, 5.0]}, "expert 4": {"x": [0, 9], "y": [0.0, 2.0]}}
 
 
 def test_cosines_are_shown_of_the_first_eight_experts_by_epoch_from_one():
-    series = flat_views.cosines(torch.arange(20, dtype=torch.float32).reshape(10, 2), range(10, 20))["series"]
+    series = cosines(torch.arange(20, dtype=torch.float32).reshape(10, 2), range(10, 20))["series"]
 
     assert list(series) == [f"seed {seed}" for seed in range(10, 18)]
     assert series["seed 11"] == {"x": [1, 2], "y": [2.0, 3.0]}
