@@ -187,7 +187,9 @@ def test_students_before_and_after_scaling_and_the_teacher_share_a_diagram_and_a
             number=number,
         ).figures
 
-        lines = {trace["name"]: trace["line"]["color"] for trace in figures["reliability"]["data"] if trace.get("mode") == "lines+markers"}
+        lines = {
+            trace["name"]: trace["marker"]["color"] for trace in figures["reliability"]["data"] if trace.get("mode") == "lines+markers"
+        }
         assert list(lines) == ["student", "student, scaled", "teacher"]
         assert lines["student"] == color_of(number)
         assert len(set(lines.values())) == 3
