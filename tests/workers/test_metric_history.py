@@ -142,15 +142,6 @@ def test_names_beyond_what_a_column_holds_are_cut_and_those_that_are_then_alike_
     assert series(run, long).points == 3
 
 
-def test_writers_of_two_runs_keep_to_their_own(run: Run) -> None:
-    other = new_run(run.project)
-    write(HistoryWriter(run.pk, 1), block("loss", 1, 3))
-    write(HistoryWriter(other.pk, 1), block("loss", 2, 4, value=2.0))
-
-    assert stored(run) == {"loss": [(1, "1.0"), (2, "2.0"), (3, "3.0")]}
-    assert stored(other) == {"loss": [(2, "4.0"), (3, "6.0"), (4, "8.0")]}
-
-
 def test_a_transaction_that_failed_leaves_nothing_and_what_was_remembered_of_it_is_forgotten(run: Run) -> None:
     writer = HistoryWriter(run.pk, 1)
 
