@@ -27,7 +27,7 @@ def test_every_mark_survives_its_way_through_the_browser_but_for_the_status(curs
     assert Mark.parse(str(mark)) == Mark(str(cursor), log, evaluation)
 
 
-@given(st.text("0123456789~-+_ x²٣\x00", max_size=40) | st.text())
+@given(st.text("07~-²٣", max_size=6) | st.text())
 def test_any_text_is_some_mark(text: str) -> None:
     mark = Mark.parse(text)
 
