@@ -36,20 +36,22 @@ def stopped_run(project: Project, checkpoint: int = 0) -> Run:
     return run
 
 
-@pytest.mark.parametrize(
-    ("part", "there", "absent"),
-    [
-        ("header", 'class="run-title"', "evaluation-title"),
-        ("evaluations", "evaluation-title", 'class="run-title"'),
-        ("activity", "attempts-title", 'class="run-title"'),
-        ("", 'class="run-title"', "attempts-title"),
-        ("unheard-of", 'class="run-title"', "attempts-title"),
-    ],
-)
-def test_a_part_of_the_page_comes_alone(finished_run: RunMaker, viewer: User, part: str, there: str, absent: str) -> None:
-    page = text_of(as_(viewer).get(reverse("run-status", args=[finished_run().pk]), {"part": part}))
+PARTS = {
+    "header": ('class="run-title"', "evaluation-title"),
+    "evaluations": ("evaluation-title", 'class="run-title"'),
+    "activity": ("attempts-title", 'class="run-title"'),
+    "": ('class="run-title"', "attempts-title"),
+    "unheard-of": ('class="run-title"', "attempts-title"),
+}
+"""Each part of the page, what it holds, and what it does not."""
 
-    assert there in page and absent not in page and "<html" not in page
+
+def test_a_part_of_the_page_comes_alone(finished_run: RunMaker, viewer: User) -> None:
+    address, client = reverse("run-status", args=[finished_run().pk]), as_(viewer)
+
+    for part, (there, absent) in PARTS.items():
+        page = text_of(client.get(address, {"part": part}))
+        assert there in page and absent not in page and "<html" not in page, part
 
 
 def test_the_log_shows_its_last_lines_in_their_order_and_as_text(project: Project, viewer: User) -> None:
@@ -123,41 +125,38 @@ def test_after_a_deletion_one_is_at_the_table_and_after_a_restoration_at_the_run
     assert (deleted["Location"], restored["Location"]) == (reverse("runs", args=["distillery"]), reverse("run-detail", args=[run.pk]))
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("run-resume", "The run is queued, so it can&#x27;t be resumed."),
-        ("run-retry", "The run is queued, so it can&#x27;t be retried."),
-        ("run-restore", "The run is not in the trash."),
-    ],
-)
-def test_a_button_that_comes_too_late_says_why_and_changes_nothing(project: Project, operator: User, name: str, sentence: str) -> None:
+def test_a_button_that_comes_too_late_says_why_and_changes_nothing(project: Project, operator: User) -> None:
     run = queued_run(project)
 
-    page = pressed(run, operator, name)
+    for name, sentence in {
+        "run-resume": "The run is queued, so it can&#x27;t be resumed.",
+        "run-retry": "The run is queued, so it can&#x27;t be retried.",
+        "run-restore": "The run is not in the trash.",
+    }.items():
+        assert sentence in pressed(run, operator, name).partition('class="notice error"')[2].partition("</div>")[0]
 
-    assert 'class="notice error"' in page and sentence in page
     assert not AuditEntry.objects.exists()
     assert HistoryLine.objects.filter(run=run).count() == 1
 
 
-@pytest.mark.parametrize("name", ["run-stop", "run-resume", "run-retry", "run-delete", "run-restore", "run-edit"])
-def test_following_a_link_changes_nothing(project: Project, operator: User, name: str) -> None:
-    run = queued_run(project)
+DEEDS = ("run-stop", "run-resume", "run-retry", "run-delete", "run-restore", "run-edit")
 
-    answer = as_(operator).get(reverse(name, args=[run.pk]))
 
-    assert answer.status_code == 405
+def test_following_a_link_changes_nothing(project: Project, operator: User) -> None:
+    run, client = queued_run(project), as_(operator)
+
+    answers = [client.get(reverse(name, args=[run.pk])).status_code for name in DEEDS]
+
+    assert answers == [405] * len(DEEDS)
     assert Run.objects.get(pk=run.pk).state == State.QUEUED
 
 
-@pytest.mark.parametrize("name", ["run-stop", "run-delete", "run-edit"])
-def test_a_run_of_another_project_is_not_there_to_be_changed(elsewhere: Project, operator: User, name: str) -> None:
-    run = queued_run(elsewhere, name="theirs")
+def test_a_run_of_another_project_is_not_there_to_be_changed(elsewhere: Project, operator: User) -> None:
+    run, client = queued_run(elsewhere, name="theirs"), as_(operator)
 
-    answer = as_(operator).post(reverse(name, args=[run.pk]), {"name": "ours"})
+    answers = [client.post(reverse(name, args=[run.pk]), {"name": "ours"}).status_code for name in DEEDS]
 
-    assert answer.status_code == 404
+    assert answers == [404] * len(DEEDS)
     run.refresh_from_db()
     assert (run.name, run.state, run.deleted_at) == ("theirs", State.QUEUED, None)
 
