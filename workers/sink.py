@@ -5,12 +5,14 @@ connection broke in the middle of the commit. Whoever reads sees whole batches o
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import DatabaseError
 
 from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from webapp.api.body import NO_TEXT
 from webapp.finite import finite
 from webapp.runs import doorbell, lifecycle, models
 from webapp.runs.history import headline, points
@@ -52,7 +54,9 @@ class Sink:
         self._blocks += message.blocks
         self._events += message.events
         self._points += sum(block.values.size for block in message.blocks)
-        self.outcome = next((event for event in message.events if isinstance(event, Outcome)), self.outcome)
+        for event in message.events:
+            if isinstance(event, Outcome):
+                self.outcome = replace(event, reason=_storable(event.reason))
 
     def seconds_until_due(self) -> float:
         """How long one may wait for more."""
@@ -116,8 +120,8 @@ class Sink:
                     subject=event.subject,
                     split=event.split,
                     final=event.final,
-                    metrics=finite(event.metrics),
-                    tables=finite(event.tables),
+                    metrics=_storable(event.metrics),
+                    tables=_storable(event.tables),
                 )
                 for event in rows.values()
             ],
@@ -139,7 +143,7 @@ class Sink:
                     path=self._path(event.path),
                     bytes=event.bytes,
                     sha256=event.sha256,
-                    meta=finite(event.meta),
+                    meta=_storable(event.meta),
                 )
                 for event in rows.values()
             ],
@@ -155,7 +159,7 @@ class Sink:
                     run_id=self._token.run_id,
                     attempt=self._token.attempt,
                     level=event.level,
-                    text=event.text[:LINE_LENGTH].replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+                    text=_storable(event.text[:LINE_LENGTH]),
                 )
                 for event in self._of(Log)
             ]
@@ -192,6 +196,19 @@ class Sink:
 
     def _path(self, path: str) -> str:
         return within(self._folder, path)
+
+
+def _storable(value: Any) -> Any:
+    """What a child says, a JSON-like value, as PostgreSQL takes it: no number that JSON lacks, and none of the characters that its text lacks.
+    A student's own text may hold any."""
+    match value:
+        case str():
+            return NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", value)
+        case dict():
+            return {_storable(key): _storable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_storable(inner) for inner in value]
+    return finite(value)
 
 
 _KINDS: dict[type[Any], str] = {

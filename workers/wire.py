@@ -73,12 +73,14 @@ def decode(data: bytes) -> Message:
         blocks, place = [], _LENGTH.size + length
         for entry in head["blocks"]:
             names, rows = tuple(map(str, entry["names"])), int(entry["rows"])
+            if rows < 0:
+                raise ValueError(f"not a message: a block of {rows} rows")
             steps = np.frombuffer(data, "<i8", rows, place)
             values = np.frombuffer(data, "<f8", rows * len(names), place + 8 * rows).reshape(rows, len(names))
             blocks.append(MetricBlock(names, steps, values))
             place += 8 * rows * (1 + len(names))
         return Message(blocks, [_event(entry) for entry in head["events"]])
-    except (KeyError, TypeError, struct.error) as error:
+    except (AttributeError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"not a message: {error}") from error
 
 

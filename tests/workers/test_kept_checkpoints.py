@@ -88,3 +88,53 @@ def test_a_link_out_of_the_attempts_folder_is_refused(settings: Any, tmp_path: P
 
     with pytest.raises(ValueError, match="is not within the attempt's folder"):
         within("runs/a", "link/b")
+
+
+def test_what_an_interrupted_attempt_to_keep_has_left_is_no_checkpoint_and_is_replaced(attempt: Path) -> None:
+    half = attempt / "kept" / ".step-10"
+    half.mkdir(parents=True)
+    (half / "stale.json").write_text("half a file")
+
+    kept = kept_checkpoints.keep(attempt / "checkpoints" / "step-10", attempt)
+
+    assert kept is not None
+    assert sorted(path.name for path in kept.iterdir()) == ["state.json", "tensors.safetensors"]
+    assert [path.name for path in kept.parent.iterdir()] == ["step-10"]
+
+
+def test_a_kept_file_takes_no_room_of_its_own(attempt: Path) -> None:
+    kept = kept_checkpoints.keep(attempt / "checkpoints" / "step-10", attempt)
+
+    assert kept is not None
+    assert (kept / "tensors.safetensors").samefile(attempt / "checkpoints" / "step-10" / "tensors.safetensors")
+
+
+def test_folders_of_a_checkpoint_are_kept_with_what_is_in_them(attempt: Path) -> None:
+    deep = attempt / "checkpoints" / "step-10" / "memory" / "pages"
+    deep.mkdir(parents=True)
+    (deep / "one").write_bytes(b"1")
+
+    kept = kept_checkpoints.keep(attempt / "checkpoints" / "step-10", attempt)
+
+    assert kept is not None
+    assert (kept / "memory" / "pages" / "one").read_bytes() == b"1"
+
+
+def test_other_runs_and_what_is_no_checkpoint_are_left_alone(attempt: Path) -> None:
+    other = write(attempt.parent.with_name("other-run") / "attempt-1" / "kept" / "step-3")
+    student = attempt.with_name("attempt-1") / "student"
+    student.mkdir(parents=True)
+    kept = kept_checkpoints.keep(attempt / "checkpoints" / "step-10", attempt)
+    assert kept is not None
+
+    kept_checkpoints.forget_all_but(kept)
+    kept_checkpoints.forget_all_but(kept)
+
+    assert other.exists() and student.exists() and kept.exists()
+
+
+@pytest.mark.parametrize(("path", "relative"), [("a/b.json", "a/b.json"), ("./a//b", "a/b"), ("..a/b..", "..a/b.."), ("ä b", "ä b")])
+def test_a_path_within_the_attempts_folder_is_told_from_the_store_on(path: str, relative: str, settings: Any, tmp_path: Path) -> None:
+    settings.STORE = tmp_path
+
+    assert within("runs/x/attempt-1", path) == f"runs/x/attempt-1/{relative}"

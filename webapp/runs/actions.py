@@ -1,11 +1,12 @@
 """What people do to runs: permission, the change itself, and a line in the audit trail, in one transaction. Pages and API call these."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from django.db import transaction
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from engine.errors import SpecError
 from engine.spec.cards import StrictModel
@@ -17,7 +18,21 @@ from webapp.runs import doorbell, lifecycle
 from webapp.runs.access import run_for
 from webapp.runs.models import PRIORITIES, Run
 
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=r"^[^,\x00-\x1f]+$")]
+SEPARATORS = re.compile(r"[,\x00-\x1f]")
+
+
+def _without_separators(tag: str) -> str:
+    if SEPARATORS.search(tag):
+        raise ValueError(f"must hold neither commas nor control characters; got {tag!r:.80}")
+    return tag
+
+
+Tag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=60, strip_whitespace=True),
+    AfterValidator(_without_separators),
+    Field(json_schema_extra={"pattern": r"^[^,\x00-\x1f]+$"}),
+]
 Notes = Annotated[str, StringConstraints(max_length=20_000)]
 Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
 MOST_TAGS = 20

@@ -1,6 +1,5 @@
 """A run's configuration: its spec in words, and as text to copy."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,8 +49,18 @@ def config_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def python_snippet(spec: Mapping[str, Any]) -> str:
     """Code that runs the spec on a machine with the engine, without a server."""
-    text = json.dumps(ordered(spec), indent=4).replace(": null", ": None").replace(": true", ": True").replace(": false", ": False")
+    text = _literal(ordered(spec))
     return f'from pathlib import Path\n\nfrom engine.run.runner import execute\nfrom engine.spec.run_spec import RunSpec\n\nspec = RunSpec.parse({text})\noutcome = execute(spec, print, Path("run"))\n'
+
+
+def _literal(value: Any, indent: str = "") -> str:
+    """JSON-like data as Python writes it, on as many lines as indented JSON."""
+    deeper = f"{indent}    "
+    if isinstance(value, Mapping) and value:
+        return "{\n" + "".join(f"{deeper}{key!r}: {_literal(inner, deeper)},\n" for key, inner in value.items()) + f"{indent}}}"
+    if isinstance(value, list) and value:
+        return "[\n" + "".join(f"{deeper}{_literal(inner, deeper)},\n" for inner in value) + f"{indent}]"
+    return repr(value)
 
 
 def _in_order(value: Any, model: type[BaseModel] | None) -> Any:

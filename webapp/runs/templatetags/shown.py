@@ -51,11 +51,11 @@ def _in_style(value: float, style: str) -> str:
 
 @register.filter
 def compact(value: float | None) -> str:
-    """`842`, `1.33 k`, `2.41 M`, `13.2 G`."""
+    """`842`, `1.33 k`, `2.41 M`, `13.2 G`, `4.5 T`."""
     if value is None:
         return "–"
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:  # what would be rounded up to a thousand of a unit is one of the next
             return f"{value / size:.3g} {letter}"
     return f"{value:.0f}"
 
