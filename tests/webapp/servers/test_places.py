@@ -3,6 +3,7 @@
 import fcntl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,9 @@ def test_a_process_that_has_ended_is_no_server_even_before_anyone_has_collected_
 
     wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, what="the zombie")
     assert pid_of(file, tmp_path / "working") is None
-    wait_for_end([process])
+    waiting = threading.Thread(target=wait_for_end, args=([process],), daemon=True)
+    waiting.start()
+    wait_for(lambda: not waiting.is_alive(), seconds=5, what="a wait for a process that has ended")
 
 
 def test_a_program_runs_away_from_our_folder_and_secrets_and_its_words_are_added_to_the_log(
