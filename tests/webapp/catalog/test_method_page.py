@@ -78,11 +78,16 @@ def test_formulas_stand_where_they_were_written() -> None:
     assert places == sorted(places) and html.count("<math") == 3 and "<code>$c$</code>" in html
 
 
-@given(st.text("$`\\{}_^<>&x1 \n|*⟦⟧0", max_size=30))
+PIECES = st.sampled_from(
+    ["<x>", "<script>", "$", "$$", "`", "```\n", "\\", "\\text{", "}", "&lt;", "⟦0⟧", "\n\n", "*", " ", "a", "1", "|", "_"]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join))
 def test_any_text_has_a_page_without_a_tag_that_markdown_does_not_make(text: str) -> None:
     html = as_html(text)
 
-    assert "<x" not in html and "<1" not in html
+    assert "<x" not in html and "<script" not in html
 
 
 def test_tables_and_links_are_kept_and_links_say_nothing_of_us() -> None:
