@@ -104,7 +104,11 @@ def _tree(value: Any, words: str, start: int) -> Tree:
         node = _node("", value, words, 0, iter(range(1)))
         return Tree((node,) if node is not None else (), _slice(0, int(node is not None)))
     written = json.dumps(words, ensure_ascii=False)[1:-1]
-    entries = [(key, inner) for key, inner in _entries(value) if _may_hold(key, inner, written) and _holds(key, inner, words)]
+    entries = [
+        (key, inner)
+        for key, inner in _entries(value)
+        if (words in key.casefold() or _may_hold(inner, written)) and _holds(key, inner, words)
+    ]
     part = _slice(start, len(entries))
     share = MOST_NODES // max(1, part.stop - part.start)
     nodes = [_node(key, inner, words, 1, iter(range(share))) for key, inner in entries[part.start : part.stop]]
@@ -135,9 +139,9 @@ def _node(key: str, value: Any, words: str, depth: int, room: Iterator[int]) -> 
     return Node(key, _brief(value), _kind(value), kept, len(entries) - len(kept), found=named, open=bool(words))
 
 
-def _may_hold(key: str, value: Any, written: str) -> bool:
-    """Whether the words stand, as JSON writes them, anywhere in an entry: asked first, since it takes a fraction of the time."""
-    return written in key.casefold() or written in json.dumps(value, ensure_ascii=False).casefold()
+def _may_hold(value: Any, written: str) -> bool:
+    """Whether the words stand, as JSON writes them, anywhere in a value: asked first, since it takes a fraction of the time."""
+    return written in json.dumps(value, ensure_ascii=False).casefold()
 
 
 def _holds(key: str, value: Any, words: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from xml.etree.ElementTree import tostring
 
 import latex2mathml.converter
 import markdown
@@ -23,6 +24,10 @@ CODE_OR_MATH = re.compile(
 EXTENSIONS = ["tables", "fenced_code", "sane_lists"]
 PRESETS = ("small", "paper", "tiny")
 TAGS = nh3.ALLOWED_TAGS - {"img", "map", "area"}
+UNSAFE = frozenset({"href", "style", "class", "id"})
+"""Attributes that LaTeX can give to a part of a formula."""
+REFERENCE = re.compile(r"&amp;(#x[0-9A-Fa-f]+;)")
+"""Signs are references to characters already when the library hands them over."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,16 @@ def _row(name: str, schema: Mapping[str, Any]) -> SettingRow:
 
 
 def _mathml(latex: str, *, block: bool) -> str:
-    """MathML made by latex2mathml, which escapes all text; the source, escaped, where it can't be read."""
+    """MathML by latex2mathml, whose own writer escapes no text, and which lets LaTeX set attributes; the source, escaped, where it can't be
+    read."""
     try:
-        return latex2mathml.converter.convert(latex.strip(), display="block" if block else "inline")
+        formula = latex2mathml.converter.convert_to_element(latex.strip(), display="block" if block else "inline")
     except Exception:  # The library raises many kinds for what it can't parse, down to IndexError.
         return f"<code>{nh3.clean_text(latex)}</code>"
+    for element in formula.iter():
+        for name in UNSAFE & element.attrib.keys():
+            del element.attrib[name]
+    return REFERENCE.sub(r"&\1", tostring(formula, encoding="unicode"))
 
 
 def _plain(value: Any) -> str:

@@ -27,7 +27,7 @@ def confusion(
         "hovertemplate": f"{rows} %{{y}}, {columns} %{{x}}: %{{customdata}}",
         "colorscale": [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.85)"]],
         "zmin": 0,
-        "zmax": max(PALE, *(share for row in shares for share in row if share is not None)),
+        "zmax": max([PALE, *(share for row in shares for share in row if share is not None)]),
         "showscale": False,
         "hoverongaps": False,
         "xgap": 1,

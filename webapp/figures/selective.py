@@ -67,7 +67,7 @@ def _references(model: RiskCoverage) -> list[dict[str, Any]]:
             "mode": "lines",
             "name": "best order",
             "x": [0, *past],
-            "y": [0, *(1 - (1 - overall) / c for c in past)],
+            "y": [0, *(1 - (1 - overall) / c if c else overall for c in past)],  # past begins at 0 where all are wrong
             "line": line | {"dash": "dash"},
             "hoverinfo": "skip",
         },

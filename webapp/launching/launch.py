@@ -91,7 +91,7 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     if options.seeds != 1 or options.with_baseline:
         raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")
     (number,) = take_numbers(project)
-    clone = _create(project, user, spec, options, name=options.name or default_name(spec), number=number)
+    clone = _create(project, user, spec, options, name=_name(spec, spec.seed, options), number=number)
     Run.objects.filter(pk=clone.pk).update(cloned_from=run)
     _submit(clone, user, "cloned", origin=str(run.pk))
     return _fresh([clone.pk])[0]
