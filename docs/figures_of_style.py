@@ -122,6 +122,11 @@ def _above(owner: str, bases: dict[str, set[str]]) -> set[str]:
     return above
 
 
+def lines_of(files: Sequence[Source]) -> int:
+    """Lines of all files together."""
+    return sum(file.lines for file in files)
+
+
 def share_documented(functions: Sequence[PublicFunction]) -> float:
     """The share of the functions that say what they do."""
     return sum(function.documented for function in functions) / len(functions)
@@ -140,7 +145,7 @@ def main() -> int:
         )
     public = public_functions([file for file in code if file.path.startswith("engine/")])
     print(f"public functions of engine with a docstring: {share_documented(public):.1%} of {len(public)}")
-    lines, of_tests = sum(file.lines for file in code), sum(file.lines for file in tests)
+    lines, of_tests = lines_of(code), lines_of(tests)
     print(f"lines of tests to lines of code: {of_tests} to {lines}, {of_tests / lines:.2f} to 1")
     crowded = {package: count for package, count in modules_by_package(code).items() if count > 20}
     print(f"packages of more than twenty modules: {crowded or 'none'}")

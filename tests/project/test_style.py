@@ -33,6 +33,10 @@ def test_no_file_has_more_than_four_hundred_lines() -> None:
     assert [f"{file.path}: {file.lines}" for file in CODE if file.lines > 400] == []
 
 
+def test_the_code_has_as_many_lines_of_tests_as_of_its_own() -> None:
+    assert figures.lines_of(figures.sources("tests")) >= figures.lines_of(CODE)
+
+
 def test_no_package_has_more_than_twenty_modules_side_by_side() -> None:
     crowded = {package: count for package, count in figures.modules_by_package(CODE).items() if count > 20 and package not in CATALOGS}
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from engine.method import Length, MicroBatch, Phase, Position, RunContext
+from engine.methods.mtt.card import TINY
 from engine.models.build import build
 from engine.run.state import seal
 from engine.spec import catalog
@@ -14,18 +15,7 @@ from engine.tasks.digits.card import Options
 from engine.tasks.task import Task
 
 BLUEPRINT = {"architecture": "convnet", "builder": "convnet", "config": {"channels": 1, "width": 4, "depth": 2, "grid": 2, "classes": 10}}
-SMALL = {
-    "experts": 2,
-    "expert_epochs": 3,
-    "max_start_epoch": 2,
-    "matched_epochs": 1,
-    "inner_steps": 2,
-    "expert_batch_size": 75,
-    "networks": 2,
-    "network_steps": 4,
-    "held_out_seed": None,
-    "flatness_epochs": [],
-}
+SMALL = TINY | {"held_out_seed": None, "flatness_epochs": []}
 
 
 @cache

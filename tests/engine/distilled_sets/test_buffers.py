@@ -8,22 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.events import Artifact, Evaluation, Log, PhaseStarted
+from engine.methods.mtt.card import TINY
 from engine.run.runner import execute
 from engine.spec.run_spec import RunSpec
 from tests.engine.distilled_sets.matcher import finished, new_matcher
 from tests.engine.tiny import Watcher, student_bytes
 
-SMALL = {
-    "experts": 2,
-    "expert_epochs": 3,
-    "max_start_epoch": 2,
-    "matched_epochs": 1,
-    "inner_steps": 2,
-    "expert_batch_size": 75,
-    "networks": 1,
-    "network_steps": 4,
-    "baselines": "small",
-}
+SMALL = TINY | {"networks": 1, "baselines": "small"}
 EXPERT_STEPS = 2 * 3 * 2
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from engine.distilled_sets.flat import FlatNetwork, fresh_weights
 from engine.distilled_sets.matching import full_gradient
 from engine.errors import SpecError
+from engine.methods.mtt.card import TINY
 from engine.metrics.cards import METRICS
 from engine.models.build import build
 from engine.models.synthetic_set import SyntheticSet
@@ -389,24 +390,12 @@ def spec_of(settings: dict[str, Any], **more: Any) -> RunSpec:
         "task": "digits",
         "task_options": {"train_limit": 150},
         "student": {"name": "convnet", "config": {"width": 4}},
-        "settings": {**RunSpecSettings, "baselines": "small", **settings},
+        "settings": {**TINY, "networks": 1, "baselines": "small", **settings},
         "budget": {"steps": 5},
         "cadence": {"evaluate": 1000, "checkpoint": 1000},
         "threads": 1,
     }
     return RunSpec.parse({**data, **more})
-
-
-RunSpecSettings = {
-    "experts": 2,
-    "expert_epochs": 3,
-    "max_start_epoch": 2,
-    "matched_epochs": 1,
-    "inner_steps": 2,
-    "expert_batch_size": 75,
-    "networks": 1,
-    "network_steps": 4,
-}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -188,7 +188,7 @@ def test_of_very_many_tensors_the_first_are_listed_and_any_is_looked_at_closer(l
 def test_a_file_without_tensors_says_so_and_shows_its_facts(looking: Looking) -> None:
     look = looking("t.safetensors", safetensors({}, {"kind": "knowledge", "shapes": {}, "views": "none"}))
 
-    assert (look.sentence, look.tensors, look.closer, look.views) == ("The file holds no tensors.", (), (), ())
+    assert (look.sentence, look.tensors, look.closer, look.charts) == ("The file holds no tensors.", (), (), ())
     assert look.facts is not None and [node.key for node in look.facts.nodes] == ["kind"]
     assert looking("u.safetensors", safetensors({}, {"shapes": {}})).facts is None
 
