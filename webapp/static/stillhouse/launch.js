@@ -24,8 +24,29 @@ for (const tab of tabs) {
 
 document.querySelector("[aria-invalid=true], .field.wrong input")?.focus();
 
-// A choice made before htmx was ready, or brought back by the browser with the page, has not been sent: the settings are still another's.
-window.addEventListener("pageshow", () => {
+// What was typed stands with this page in the browser's history: going back to it, or loading it again, brings it back.
+const fields = () => [...new FormData(panels.form)].filter(([name]) => name !== "csrfmiddlewaretoken" && name !== "idempotency_key");
+const remember = () => history.replaceState({ ...history.state, launch: fields() }, "");
+panels.form.addEventListener("input", remember);
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id === "launch-fields") remember();
+});
+
+function bringBack(typed) {
+  const values = {};
+  for (const [name, value] of typed) (values[name] ??= []).push(value);
+  const { fields: url } = panels.form.dataset;
+  window.htmx.ajax("POST", url, { source: panels.form, target: "#launch-fields", swap: "outerHTML", values });
+}
+
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) return;
+  const way = performance.getEntriesByType("navigation")[0]?.type;
+  if (way === "reload" || way === "back_forward") {
+    if (history.state?.launch) bringBack(history.state.launch);
+    return;
+  }
+  // A choice made before htmx was ready has not been sent: the settings are still another's.
   for (const select of document.querySelectorAll("#launch-form select[hx-post]")) {
     if ([...select.options].some((option) => option.selected && !option.defaultSelected)) window.htmx.trigger(select, "change");
   }
