@@ -18,6 +18,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+from engine.models.foreign import policy_of_workers
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from webapp.store import path_in_store
@@ -71,7 +72,11 @@ def _launch(claim: ClaimedRun, share: Share) -> Child:
             resume=str(path_in_store(claim.resume_path)) if claim.resume_path else None,
             from_step=claim.from_step,
             models={reference: str(path_in_store(path)) for reference, path in claim.models.items()},
-            environment={"STILLHOUSE_BUFFERS": os.environ.get("STILLHOUSE_BUFFERS", str(path_in_store("buffers"))), **share.environment},
+            environment={
+                "STILLHOUSE_BUFFERS": os.environ.get("STILLHOUSE_BUFFERS", str(path_in_store("buffers"))),
+                **policy_of_workers(os.environ),
+                **share.environment,
+            },
             threads=share.threads,
             devices=claim.device_count,
         )

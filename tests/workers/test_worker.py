@@ -68,6 +68,19 @@ def test_a_queued_run_is_trained_and_everything_of_it_is_there(worker: Program) 
     assert run.latest.get(name="accuracy").split == "test"
 
 
+def test_a_worker_opens_no_model_that_its_operator_did_not_allow(worker: Program, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    about = {"method": "vanilla-kd", "task": "stdlib-text", "budget": {"steps": 1}}
+
+    runs = [ended(queued_run(**about, teachers=[f"hf:{name}"])) for name in (tmp_path, tmp_path / "nothing", "org/name")]
+
+    for run in runs:
+        assert run.state == State.FAILED
+        assert run.reason.startswith(
+            f"{run.spec['teachers'][0]['source']}:{run.spec['teachers'][0]['name']} may not be opened on this machine: "
+        )
+
+
 def test_a_doorbell_that_rings_many_times_makes_one_attempt(worker: Program) -> None:
     run = queued_run(budget={"steps": 40})
     for _ in range(5):
