@@ -134,7 +134,8 @@ def _open(
         torch.manual_seed(default_seed if ref.init_seed is None else ref.init_seed)
         return task.new_model(ref.name, config), {"builder": architecture.builder, "config": config, "architecture": ref.name}, ()
     if ref.source == "hf":
-        return *task.open_hf(ref.name, field), (Source.unknown(str(ref)),)
+        model, blueprint = task.open_hf(ref.name, field)
+        return _with_finite_weights(model, ref, field), blueprint, (Source.unknown(str(ref)),)
     folder = models.get(str(ref))
     if folder is None:
         raise SpecError.at(field, f"no folder was given for {ref}; the command line takes it as --model {ref}=FOLDER.")
@@ -144,7 +145,15 @@ def _open(
             raise ModelError(f"The model at {folder} is a {meta['kind']!s:.40}; {spec.method} takes a {' or '.join(needs.kinds)}.")
     except ModelError as error:
         raise ModelError(f"{field}: {error}") from None
-    return model, {key: meta[key] for key in ("builder", "config", "architecture")}, sources_of(meta)
+    return _with_finite_weights(model, ref, field), {key: meta[key] for key in ("builder", "config", "architecture")}, sources_of(meta)
+
+
+def _with_finite_weights(model: nn.Module, ref: ModelRef, field: str) -> nn.Module:
+    """Raises ModelError, naming the weight: what it would spoil later would be blamed on the run."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(parameter.detach().isfinite().all()):
+            raise ModelError(f"{field}: The weight {name} of {ref} has NaN or infinity in it; choose another model.")
+    return model
 
 
 def _set_access(teachers: list[nn.Module], card: MethodCard) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from engine.method import Batch
 from engine.spec import catalog
 from engine.spec.cards import KindCard, TaskCard, TaskOptions
@@ -36,6 +36,20 @@ class Split:
         return Split(self.inputs.to(device), None if self.targets is None else self.targets.to(device))
 
 
+def checked(name: str, split: Split) -> Split:
+    """The split called `name`. Raises DataError when it has no rows, and for a number that is not finite, whose row it names: a loss that
+    becomes NaN from it would be blamed on the learning rate."""
+    spoken = {"train": "training"}.get(name, name)
+    if not len(split):
+        raise DataError(f"The {spoken} split has no rows; it must have at least one.")
+    if split.inputs.is_floating_point():
+        spoiled = (~split.inputs.isfinite()).reshape(len(split), -1).any(dim=1).nonzero().flatten().tolist()
+        if spoiled:
+            more = f", and {len(spoiled) - 1} more rows" if len(spoiled) > 1 else ""
+            raise DataError(f"Row {spoiled[0]} of the {spoken} split has NaN or infinity in its inputs{more}; mend the data.")
+    return split
+
+
 @dataclass(frozen=True)
 class Judgement:
     """How a model does on a split: numbers by name (None where undefined) and JSON tables for pictures."""
@@ -55,7 +69,7 @@ class Task:
         self.card = type(self).card.under(options.model_dump())
         self.options = options
         self.device = device
-        self.splits: dict[str, Split] = {name: split.to(device) for name, split in self.load().items()}
+        self.splits: dict[str, Split] = {name: checked(name, split).to(device) for name, split in self.load().items()}
 
     def load(self) -> dict[str, Split]:
         """train, validation and test; nothing where examples are drawn or played. Raises DataError, with the install command, when the data

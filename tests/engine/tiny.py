@@ -258,11 +258,17 @@ def tiny_spec(method_class: type[Method] = Plain, *, steps: int = 12, **fields: 
 
 
 def run_tiny(
-    workdir: Path, method_class: type[Method] = Plain, *, watcher: Watcher | None = None, spec: RunSpec | None = None, **options: Any
+    workdir: Path,
+    method_class: type[Method] = Plain,
+    *,
+    watcher: Watcher | None = None,
+    spec: RunSpec | None = None,
+    task_class: type[Task] = TinyTask,
+    **options: Any,
 ) -> Outcome:
     """Makes a run of a tiny method on the tiny task."""
     spec = spec or tiny_spec(method_class)
-    return execute(spec, watcher or Watcher(), workdir, method_class=method_class, task_class=TinyTask, **options)
+    return execute(spec, watcher or Watcher(), workdir, method_class=method_class, task_class=task_class, **options)
 
 
 def student_bytes(workdir: Path) -> bytes:
