@@ -5,6 +5,7 @@ EngineError
 ├── ModelError         a model's folder is missing, damaged, or of another kind
 ├── CheckpointError    a checkpoint is missing, truncated, or of another run
 ├── DataError          a task's data is not installed
+├── StorageError       a file of the run could not be written
 ├── NonFiniteError     a loss term became NaN or infinite
 └── StateError         a method keeps state that can't be saved (the author's mistake)
 
@@ -52,6 +53,14 @@ class CheckpointError(EngineError):
 
 class DataError(EngineError):
     """A task's data is not on this machine."""
+
+
+class StorageError(EngineError):
+    """A file of the run can't be written. `full` where there is no room for it."""
+
+    def __init__(self, sentence: str, *, full: bool = False) -> None:
+        self.full = full
+        super().__init__(sentence)
 
 
 class NonFiniteError(EngineError):

@@ -83,12 +83,14 @@ class Log:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended. `reason` is one sentence. A stopped run has a checkpoint at `step`. `error` is a field's path, a loss term, or empty."""
+    """How a run ended. `reason` is one sentence. A stopped run has a checkpoint at `step`. `error` is a field's path, a loss term, or empty.
+    `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint."""
 
     status: Literal["succeeded", "stopped", "failed"]
     step: int
     reason: str
     error: str = ""
+    refused: bool = False
 
 
 Event = PhaseStarted | Metrics | Progress | Evaluation | Artifact | Checkpoint | Log | Outcome

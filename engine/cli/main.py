@@ -1,6 +1,7 @@
 """The command line: `python -m engine run | methods | tasks | evidence`. Needs no database and no server.
 
-Exit codes: 0 succeeded, 1 the run failed, 2 the input was refused, 130 stopped by Ctrl-C (with a checkpoint: `--resume` goes on).
+Exit codes: 0 succeeded, 1 the run failed, 2 the input was refused (the spec, a device, a model, data, a checkpoint), 130 stopped by Ctrl-C
+(with a checkpoint: `--resume` goes on).
 """
 
 import argparse
@@ -15,6 +16,8 @@ from engine.errors import EngineError, SpecError
 from engine.spec import catalog
 
 WIDE = 240  # a line is not cut to the terminal: it may be read by another program
+NEWEST = Path()
+"""`--resume` without a folder."""
 SUCCEEDED, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -49,7 +52,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="run:<uuid>=FOLDER",
         help="the folder of a model that the spec names; may be repeated",
     )
-    run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
+    run.add_argument(
+        "--resume",
+        nargs="?",
+        type=Path,
+        const=NEWEST,
+        metavar="CHECKPOINT",
+        help="go on from the newest whole checkpoint in the workdir, or from this one (FOLDER/checkpoints/step-N)",
+    )
     run.add_argument("--quiet", action="store_true", help="print only how it ended")
     run.set_defaults(command=_run)
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from engine.cli.main import FAILED, INTERRUPTED, SUCCEEDED, Refused
+from engine.cli.main import FAILED, INTERRUPTED, NEWEST, REFUSED, SUCCEEDED, Refused
+from engine.cli.records import Records
 from engine.events import Artifact, Evaluation, Event, Log, Outcome, PhaseStarted, Progress
 from engine.run import checkpoint
 from engine.run.process_group import joined_process_group
@@ -26,12 +27,18 @@ def run(options: argparse.Namespace) -> int:
     spec = RunSpec.parse(_text_of(options.spec))
     models = dict(_model(argument) for argument in options.model)
     workdir = options.workdir or Path("runs") / f"{spec.method}-{spec.task}-{spec.seed}"
-    resume = _resume_from(workdir, wanted=options.resume)
     console = Console(stderr=True, quiet=options.quiet)
+    resume = _resume_from(workdir, options.resume, console)
     stop = threading.Event()
     with joined_process_group(), _display(console, spec) as display, _interrupts(stop, console):
-        outcome = execute(spec, display.show, workdir, models=models, resume=resume, stop=stop.is_set)
-    return _report(outcome, workdir)
+        records = Records(workdir, made=checkpoint.read(resume).step if resume is not None else 0)
+
+        def watch(event: Event) -> None:
+            records.add(event)
+            display.show(event)
+
+        outcome = execute(spec, watch, workdir, models=models, resume=resume, stop=stop.is_set)
+    return _report(outcome, workdir, lost=records.close())
 
 
 def _text_of(argument: str) -> str:
@@ -51,26 +58,39 @@ def _model(argument: str) -> tuple[str, Path]:
     return ref, Path(folder)
 
 
-def _resume_from(workdir: Path, *, wanted: bool) -> Path | None:
-    newest = checkpoint.newest(workdir)
-    if wanted and newest is None:
-        raise Refused(f"there is no checkpoint in {workdir} to go on from; leave --resume out to start the run.")
-    if newest is not None and not wanted:
-        raise Refused(f"{workdir} holds a run already; go on with --resume, or choose another folder with --workdir.")
-    return newest
+def _resume_from(workdir: Path, asked: Path | None, console: Console) -> Path | None:
+    """The checkpoint to go on from: the one that was asked for, else the newest that is whole, in which case a line says which."""
+    if asked is None:
+        if checkpoint.newest(workdir) is not None:
+            raise Refused(f"{workdir} holds a run already; go on with --resume, or choose another folder with --workdir.")
+        return None
+    if asked != NEWEST:
+        checkpoint.read(asked)
+        return asked
+    found, refusals = checkpoint.newest_whole(workdir)
+    if found is None:
+        damaged = "".join(f" {refusal}" for refusal in refusals)
+        raise Refused(f"there is no checkpoint in {workdir} to go on from; leave --resume out to start the run.{damaged}")
+    for refusal in refusals:
+        console.print(f"Warning: {refusal}", markup=False, emoji=False)
+    console.print(f"Going on from {found}.", markup=False, emoji=False)
+    return found
 
 
-def _report(outcome: Outcome, workdir: Path) -> int:
+def _report(outcome: Outcome, workdir: Path, *, lost: str) -> int:
+    """Says how the run ended, and returns the exit code. `lost` is a sentence about lines that could not be kept, or empty."""
+    if lost:
+        print(f"error: {lost}", file=sys.stderr)
     match outcome.status:
         case "succeeded":
             print(f"{outcome.reason} The student is in {workdir / 'student'}.")
-            return SUCCEEDED
+            return FAILED if lost else SUCCEEDED
         case "stopped":
             print(f"{outcome.reason} Go on with --resume --workdir {workdir}.")
             return INTERRUPTED
         case "failed":
             print(f"error: {outcome.reason}", file=sys.stderr)
-            return FAILED
+            return REFUSED if outcome.refused else FAILED
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.method import Batch, Logs
-from engine.run.checkpoint import fsync
+from engine.run.storage import fsync, writing
 
 FORMAT = 1
 TENSORS = ("trajectories", "cosines")
@@ -97,7 +97,7 @@ class ExpertBuffer:
         self.remark = f"The experts are those of the buffer {file.name}, whose {self.steps} steps took {self.seconds:.1f} seconds."
 
     def keep(self) -> None:
-        """Keeps a complete buffer for later runs, durably and all at once. Raises OSError."""
+        """Keeps a complete buffer for later runs, durably and all at once. Raises StorageError."""
         file = self.file
         if file is None or not self.is_complete or self.reused:
             return
@@ -109,15 +109,16 @@ class ExpertBuffer:
             "steps": self.steps,
             "seconds": self.seconds,
         }
-        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".partial-{os.getpid()}-{file.name}")  # runs that train the same experts at once do not meet
-        try:
-            save_file(tensors, partial, {"buffer": json.dumps(facts)})
-            fsync(partial)
-            partial.replace(file)
-            fsync(file.parent)
-        finally:
-            partial.unlink(missing_ok=True)
+        with writing("The buffer of experts", file.parent, needed=sum(tensor.nbytes for tensor in tensors.values())):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                save_file(tensors, partial, {"buffer": json.dumps(facts)})
+                fsync(partial)
+                partial.replace(file)
+                fsync(file.parent)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _read(self, file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:

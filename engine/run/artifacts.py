@@ -17,6 +17,7 @@ from engine.errors import CheckpointError
 from engine.events import Artifact, Event
 from engine.run.export import file_sha256
 from engine.run.process_group import is_main_process
+from engine.run.storage import fsync, write_text, writing
 
 ArtifactKind = Literal["table", "tensors"]
 SUFFIX = ".safetensors"
@@ -30,22 +31,29 @@ class ArtifactWriter:
         self.names: list[str] = []
 
     def save_table(self, name: str, content: Any) -> None:
-        """Writes JSON. Raises ValueError for NaN and infinity, which JSON does not have."""
+        """Writes JSON. Raises ValueError for NaN and infinity, which JSON does not have, and StorageError."""
         if not is_main_process():
             return
-        path = self._path("table", name)
-        path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        text, path = json.dumps(content, allow_nan=False), self._path("table", name)
+        write_text(path, text, what=f"The table {name}")
         self._report("table", name, path, {})
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Writes tensors by name with JSON facts about them. Raises ValueError for NaN and infinity among the facts."""
+        """Writes tensors by name with JSON facts about them. Raises ValueError for NaN and infinity among the facts, and
+        StorageError."""
         if not is_main_process():
             return
         path = self._path("tensors", name)
         facts = {"shapes": {key: list(tensor.shape) for key, tensor in tensors.items()}, **meta}
-        save_file(
-            {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path, {"meta": json.dumps(facts, allow_nan=False)}
-        )
+        stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        partial = path.with_name(f".partial-{path.name}")
+        with writing(f"The tensors {name}", path.parent, needed=sum(tensor.nbytes for tensor in stored.values())):
+            try:
+                save_file(stored, partial, {"meta": json.dumps(facts, allow_nan=False)})
+                fsync(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         self._report("tensors", name, path, facts)
 
     def take_over(self, names: list[str], earlier: Path) -> None:

@@ -6,8 +6,8 @@ that was damaged later is refused with a sentence. The training thread only copi
 
 import hashlib
 import json
-import os
 import queue
+import re
 import shutil
 import threading
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, StorageError
+from engine.run.storage import fsync, writing
 
 FORMAT = 1
 FOLDER = "checkpoints"
 KEPT = 2
 PREFIX = "step-"
+NAME = re.compile(rf"{PREFIX}\d{{9,}}")
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,49 @@ class Snapshot:
 
 
 def write(snapshot: Snapshot, folder: Path) -> Path:
-    """Makes a snapshot durable under `folder`, drops all but the newest two, and returns where it is. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Makes a snapshot durable under `folder`, drops all but the newest two, and returns where it is. Where there is no room, the older one
+    gives way first. Raises StorageError; those that were there then still are, but for what gave way."""
+    try:
+        return _write(snapshot, folder)
+    except StorageError as error:
+        older = folders_in(folder)[:-1]
+        if not (error.full and older):
+            raise
+        _drop(older)
+        return _write(snapshot, folder)
+
+
+def _write(snapshot: Snapshot, folder: Path) -> Path:
     final = folder / f"{PREFIX}{snapshot.step:09d}"
     partial = folder / f".partial-{snapshot.step:09d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_file(snapshot.tensors, partial / "tensors.safetensors")
-    body = json.dumps({"step": snapshot.step, "tensors": _digest(partial / "tensors.safetensors"), **snapshot.state})
-    sealed = {"format": FORMAT, "sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body}
-    (partial / "state.json").write_text(json.dumps(sealed), encoding="utf-8")
-    for path in (partial / "tensors.safetensors", partial / "state.json", partial):
-        fsync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    fsync(folder)
-    for old in sorted(folder.glob(f"{PREFIX}*"))[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    needed = sum(tensor.nbytes for tensor in snapshot.tensors.values())
+    with writing(f"The checkpoint of step {snapshot.step}", folder, needed=needed):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_file(snapshot.tensors, partial / "tensors.safetensors")
+            body = json.dumps({"step": snapshot.step, "tensors": _digest(partial / "tensors.safetensors"), **snapshot.state})
+            sealed = {"format": FORMAT, "sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body}
+            (partial / "state.json").write_text(json.dumps(sealed), encoding="utf-8")
+            for path in (partial / "tensors.safetensors", partial / "state.json", partial):
+                fsync(path)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            fsync(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    _drop(folders_in(folder)[:-KEPT])
     return final
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first: folders with a final name. What else lies there is nobody's."""
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if NAME.fullmatch(path.name) and path.is_dir())
+
+
+def _drop(folders: list[Path]) -> None:
+    for each in folders:
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def read(folder: Path) -> Snapshot:
@@ -85,23 +112,24 @@ def read(folder: Path) -> Snapshot:
 
 def newest(workdir: Path) -> Path | None:
     """The newest checkpoint of a run's folder, or None."""
-    return max((workdir / FOLDER).glob(f"{PREFIX}*"), default=None)
+    return next(reversed(folders_in(workdir / FOLDER)), None)
+
+
+def newest_whole(workdir: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint of a run's folder that is not damaged, or None, and of each newer one the sentence that says what is wrong."""
+    refusals: list[str] = []
+    for folder in reversed(folders_in(workdir / FOLDER)):
+        try:
+            read(folder)
+            return folder, refusals
+        except CheckpointError as error:
+            refusals.append(str(error))
+    return None, refusals
 
 
 def delete_after(workdir: Path, step: int) -> None:
     """Deletes the checkpoints of steps after `step`: a run that is resumed or restarted there will make those steps again."""
-    for folder in (workdir / FOLDER).glob(f"{PREFIX}*"):
-        if int(folder.name.removeprefix(PREFIX)) > step:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def fsync(path: Path) -> None:
-    """Flushes a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _drop([folder for folder in folders_in(workdir / FOLDER) if int(folder.name.removeprefix(PREFIX)) > step])
 
 
 def _digest(path: Path) -> dict[str, Any]:
@@ -115,7 +143,7 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting: queue.Queue[Snapshot | None] = queue.Queue(maxsize=1)
-        self._done: queue.SimpleQueue[tuple[int, Path | OSError]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[int, Path | Exception]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="checkpoint-writer", daemon=True)
 
     def __enter__(self) -> Self:
@@ -144,7 +172,7 @@ class Writer:
         """Waits until all that was submitted is durable or has failed."""
         self._waiting.join()
 
-    def finished(self) -> list[tuple[int, Path | OSError]]:
+    def finished(self) -> list[tuple[int, Path | Exception]]:
         """What became of submitted snapshots since the last call: step, and its folder or what went wrong."""
         found = []
         while not self._done.empty():
@@ -155,7 +183,7 @@ class Writer:
         while (snapshot := self._waiting.get()) is not None:
             try:
                 self._done.put((snapshot.step, write(snapshot, self._folder)))
-            except OSError as error:
+            except Exception as error:  # whatever it is, the training thread must hear of it and not wait for ever
                 self._done.put((snapshot.step, error))
             finally:
                 self._waiting.task_done()

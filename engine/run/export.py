@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.models.build import build
-from engine.run.checkpoint import fsync
+from engine.run.storage import fsync, writing
 from engine.spec.cards import TaskCard
 
 FORMAT = 1
@@ -28,33 +28,44 @@ def save_model(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> dict[
     """Makes `folder` hold the model, durably and all at once, and returns what model.json says.
 
     `meta` has at least kind, task, builder, config, architecture, classes and input_shape. Parameters tied to each other are stored once.
+    Raises StorageError; what the folder held before is then still there.
     """
     partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    needed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    with writing("The trained model", folder.parent, needed=needed):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            content = _write(partial, model, meta)
+            for path in (*partial.iterdir(), partial):
+                fsync(path)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+            fsync(folder.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return content
+
+
+def _write(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> dict[str, Any]:
     records = model.get_extra_state() if _has_records(model) else None
     if records is None:
-        save_tensors(model, str(partial / "model.safetensors"))
+        save_tensors(model, str(folder / "model.safetensors"))
     else:
         save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)},
-            partial / "model.safetensors",
+            folder / "model.safetensors",
         )
-        (partial / "records.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
+        (folder / "records.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
     content = {
         "format": FORMAT,
         **{field: meta[field] for field in FIELDS},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "sha256": file_sha256(partial / "model.safetensors"),
-        **({} if records is None else {RECORDS: file_sha256(partial / "records.json")}),
+        "sha256": file_sha256(folder / "model.safetensors"),
+        **({} if records is None else {RECORDS: file_sha256(folder / "records.json")}),
         **{field: value for field, value in meta.items() if field not in FIELDS},
     }
-    (partial / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        fsync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    fsync(folder.parent)
+    (folder / "model.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.errors import EngineError, NonFiniteError, SpecError
+from engine.errors import CheckpointError, DataError, EngineError, ModelError, NonFiniteError, SpecError, StorageError
 from engine.events import Outcome
 
 
@@ -18,17 +18,22 @@ class CurrentStep:
 
 def failure(error: Exception, at: CurrentStep) -> Outcome:
     """The outcome of a run that ended with `error`, whatever a method, a model or the disk raised."""
+    refused = not at.phase
     match error:
         case NonFiniteError():
             return Outcome("failed", at.step, str(error), error.term)
         case SpecError():
-            return Outcome("failed", at.step, str(error), error.problems[0].field)
+            return Outcome("failed", at.step, str(error), error.problems[0].field, refused)
         case torch.OutOfMemoryError():
             return Outcome(
                 "failed",
                 at.step,
                 f"The GPU's memory was full at step {at.step}; try a smaller batch_size, or more gradient_accumulation_steps.",
             )
+        case StorageError(full=True):
+            return Outcome("failed", at.step, f"{error} Make room there, then start or resume the run.")
+        case ModelError() | DataError() | CheckpointError():
+            return Outcome("failed", at.step, str(error), refused=refused)
         case EngineError():
             return Outcome("failed", at.step, str(error))
         case OSError():

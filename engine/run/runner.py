@@ -18,10 +18,10 @@ from typing import Final
 import torch
 
 from engine import lineage, seeds
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, StorageError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
-from engine.run import checkpoint, export, state
+from engine.run import checkpoint, export, state, storage
 from engine.run.artifacts import ArtifactWriter
 from engine.run.assembly import Assembly, assemble, device_of
 from engine.run.failures import CurrentStep, failure
@@ -105,10 +105,13 @@ class _TrainingLoop:
         self.phase_index, self.begun = 0, False
         self.phase_steps: int | None = None  # of the phase that a resumed run comes back to
         self.seconds_before, self.clock = 0.0, time.perf_counter()
-        self.stopped = self.out_of_time = False
+        self.stopped = self.out_of_time = self.ending = False
+        self.unwritten: Exception | None = None  # why the newest checkpoint is not there
 
     def run_to_end(self, resume: Path | None) -> Outcome:
         """From the first step, or from a checkpoint, to the end."""
+        if self.process_group.is_main_process:
+            storage.try_out(self.workdir)
         if resume is not None:
             self._restore(resume)
         if self.process_group.is_main_process:
@@ -117,11 +120,13 @@ class _TrainingLoop:
             self.clock = self.checkpoint_clock = time.perf_counter()
             try:
                 self._train()
-                outcome = self._stopped() if self.stopped else self._succeeded()
+                self.ending = True
+                self._await_last_checkpoint()
+                return self._stopped() if self.stopped else self._succeeded()
             finally:
+                self.ending = True
                 self.writer.flush()
                 self._report_checkpoints()
-            return outcome
 
     # The loop
 
@@ -264,18 +269,25 @@ class _TrainingLoop:
             self._report_checkpoints()
 
     def _report_checkpoints(self) -> None:
+        """What became of the snapshots. One that could not be written is made good by the next, as long as an older one holds."""
         for step, result in self.writer.finished():
             if isinstance(result, Path):
+                self.unwritten = None
                 self.emit(Checkpoint(step, result.relative_to(self.workdir).as_posix()))
-            elif self.stopped:
+                continue
+            self.unwritten = result
+            if self.stopped or self.ending:
+                continue  # how the run ends says it
+            if not isinstance(result, StorageError) or checkpoint.newest(self.workdir) is None:
                 raise result
-            else:
-                self.emit(
-                    Log(
-                        "error",
-                        f"The checkpoint of step {step} could not be written: {result}. The run goes on; the one before it is kept.",
-                    )
-                )
+            self.emit(Log("warning", f"{result} The run goes on; the checkpoint before it is kept, and the next will be tried."))
+
+    def _await_last_checkpoint(self) -> None:
+        """No run ends well without the checkpoint of its last step."""
+        self.writer.flush()
+        self._report_checkpoints()
+        if self.unwritten is not None:
+            raise self.unwritten
 
     def _restore(self, folder: Path) -> None:
         snapshot = checkpoint.read(folder)

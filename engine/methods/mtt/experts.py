@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine.distilled_sets.experts import loss_rise
 from engine.distilled_sets.flat import FlatNetwork
+from engine.errors import StorageError
 from engine.methods.mtt import charts
 from engine.methods.mtt.selection import share_right
 from engine.tasks.task import Split
@@ -49,8 +50,8 @@ def leave(method: "MTT") -> None:
     method.log(f"The experts get {accuracy:.1%} of the validation rows right after {method.settings.expert_epochs} epochs.")
     try:
         experts.keep()
-    except OSError as error:
-        method.log(f"The experts could not be kept for later runs: {error}. The run goes on.")
+    except StorageError as error:
+        method.log(f"The experts are not kept for later runs: {error} The run goes on.")
 
 
 def experts_charts(method: "MTT") -> dict[str, Any]:

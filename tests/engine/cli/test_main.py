@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -59,11 +60,20 @@ def test_a_student_becomes_the_teacher_of_the_next_run(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_exits_1_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = spec_file(tmp_path, settings={"optimizer": "sgd", "learning_rate": 100.0, "momentum": 0.999}, budget={"steps": 500})
+
+    code = main(["run", wild, "--workdir", str(tmp_path / "run"), "--quiet"])
+
+    assert code == 1
+    assert re.match(r"error: \S+.* became (nan|inf) at step \d+\. The last good checkpoint is kept", capsys.readouterr().err)
+
+
+def test_a_model_that_is_not_there_is_the_persons_to_mend_and_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     distilled = spec_file(tmp_path, method="vanilla-kd", teachers=[TEACHER])
 
     code = main(["run", distilled, "--workdir", str(tmp_path / "run"), "--model", f"{TEACHER}={tmp_path / 'nowhere'}", "--quiet"])
 
-    assert code == 1
+    assert code == 2
     assert capsys.readouterr().err == f"error: teachers.0: There is no model at {tmp_path / 'nowhere'}.\n"
 
 

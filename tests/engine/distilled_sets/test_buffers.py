@@ -234,4 +234,6 @@ def test_a_folder_that_can_not_be_written_does_not_fail_the_run(tmp_path: Path, 
 
     watcher = run(tmp_path / "run", spec())
 
-    assert any(text.startswith("The experts could not be kept for later runs: ") for text in said(watcher))
+    assert any(
+        text.startswith("The experts are not kept for later runs: The buffer of experts could not be written: ") for text in said(watcher)
+    )

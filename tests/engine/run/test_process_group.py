@@ -170,7 +170,7 @@ def test_a_run_on_several_devices_needs_as_many_processes(tmp_path: Path) -> Non
     outcome = run_tiny(tmp_path, Shared, spec=tiny_spec(Shared, devices=2))
 
     sentence = "devices: the run asks for 2, but 1 process was started; use torchrun --nproc-per-node 2 -m engine run."
-    assert outcome == Outcome("failed", 0, sentence, "devices")
+    assert outcome == Outcome("failed", 0, sentence, "devices", refused=True)
 
 
 def test_a_process_alone_is_the_main_one_and_decides_for_itself() -> None:

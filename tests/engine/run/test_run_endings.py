@@ -109,7 +109,7 @@ def test_a_model_that_was_not_handed_over_is_named(tmp_path: Path) -> None:
     outcome = run_tiny(tmp_path, Taught, spec=spec)
 
     sentence = f"teachers.0: no folder was given for {TEACHER}; the command line takes it as --model {TEACHER}=FOLDER."
-    assert outcome == Outcome("failed", 0, sentence, "teachers.0")
+    assert outcome == Outcome("failed", 0, sentence, "teachers.0", refused=True)
 
 
 def test_a_teacher_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_teacher_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
     sentence = (
         "teachers.0: model.pt is a pickle, which can run code when it is opened; export the model as model.safetensors with model.json."
     )
-    assert outcome == Outcome("failed", 0, sentence)
+    assert outcome == Outcome("failed", 0, sentence, refused=True)
 
 
 def test_an_emit_that_raises_ends_the_run_at_once(tmp_path: Path) -> None:
@@ -134,24 +134,24 @@ def test_an_emit_that_raises_ends_the_run_at_once(tmp_path: Path) -> None:
         run_tiny(tmp_path, watcher=lost)  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_that_can_not_be_written_is_logged_and_the_run_goes_on(tmp_path: Path) -> None:
-    watcher = Watcher()
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_folder_of_checkpoints_that_can_not_be_made_ends_the_run_at_the_first_of_them(stop: bool, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
 
-    outcome = run_tiny(tmp_path, watcher=watcher, spec=tiny_spec(cadence=Cadence(checkpoint=6)))
+    outcome = run_tiny(tmp_path, spec=tiny_spec(cadence=Cadence(checkpoint=6)), stop=lambda: stop)
 
-    assert outcome.status == "succeeded"
-    assert [log.level for log in watcher.of(Log)] == ["error", "error"]
-    assert watcher.of(Log)[0].text.startswith("The checkpoint of step 6 could not be written: ")
+    step = 0 if stop else 6
+    assert outcome == Outcome("failed", step, f"The checkpoint of step {step} could not be written: Not a directory.")
 
 
-def test_a_stop_whose_checkpoint_can_not_be_written_is_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+def test_a_folder_that_can_not_be_written_fails_the_run_before_its_first_step(tmp_path: Path) -> None:
+    watcher, workdir = Watcher(), tmp_path / "run"
+    workdir.write_text("a file where the folder should be")
 
-    outcome = run_tiny(tmp_path, stop=lambda: True)
+    outcome = run_tiny(workdir, watcher=watcher)
 
-    assert outcome.status == "failed"
-    assert outcome.reason.startswith("A file could not be read or written at step 0: ")
+    assert outcome == Outcome("failed", 0, f"The run's folder {workdir} could not be written: File exists.")
+    assert watcher.terms() == []
 
 
 def test_a_cuda_run_on_a_machine_without_one_is_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_cuda_run_on_a_machine_without_one_is_refused(tmp_path: Path) -> None:
 
     outcome = run_tiny(tmp_path, spec=tiny_spec(device="cuda"))
 
-    assert outcome == Outcome("failed", 0, "device: there is no CUDA device on this machine; choose auto or cpu.", "device")
+    assert outcome == Outcome("failed", 0, "device: there is no CUDA device on this machine; choose auto or cpu.", "device", refused=True)
 
 
 class Forgetful(Plain):
