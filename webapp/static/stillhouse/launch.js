@@ -27,7 +27,13 @@ document.querySelector("[aria-invalid=true], .field.wrong input")?.focus();
 // What was typed stands with this page in the browser's history: going back to it, or loading it again, brings it back.
 const fields = () => [...new FormData(panels.form)].filter(([name]) => name !== "csrfmiddlewaretoken" && name !== "idempotency_key");
 const remember = () => history.replaceState({ ...history.state, launch: fields() }, "");
-panels.form.addEventListener("input", remember);
+let soon;
+panels.form.addEventListener("input", () => {
+  clearTimeout(soon); // a browser allows few writes a second
+  soon = setTimeout(remember, 250);
+});
+panels.form.addEventListener("change", remember);
+window.addEventListener("beforeunload", remember);
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "launch-fields") remember();
 });
