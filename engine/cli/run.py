@@ -28,10 +28,10 @@ def run(options: argparse.Namespace) -> int:
     models = dict(_model(argument) for argument in options.model)
     workdir = options.workdir or Path("runs") / f"{spec.method}-{spec.task}-{spec.seed}"
     console = Console(stderr=True, quiet=options.quiet)
-    resume = _resume_from(workdir, options.resume, console)
+    resume, made = _resume_from(workdir, options.resume, console)
     stop = threading.Event()
     with joined_process_group(), _display(console, spec) as display, _interrupts(stop, console):
-        records = Records(workdir, made=checkpoint.read(resume).step if resume is not None else 0)
+        records = Records(workdir, made=made)
 
         def watch(event: Event) -> None:
             records.add(event)
@@ -58,22 +58,21 @@ def _model(argument: str) -> tuple[str, Path]:
     return ref, Path(folder)
 
 
-def _resume_from(workdir: Path, asked: Path | None, console: Console) -> Path | None:
-    """The checkpoint to go on from: the one that was asked for, else the newest that is whole, in which case a line says which."""
+def _resume_from(workdir: Path, asked: Path | None, console: Console) -> tuple[Path | None, int]:
+    """The checkpoint to go on from and its step: the one that was asked for, else the newest that is whole, in which case a line says which."""
     if asked is None:
         if checkpoint.newest(workdir) is not None:
             raise Refused(f"{workdir} holds a run already; go on with --resume, or choose another folder with --workdir.")
-        return None
+        return None, 0
     if asked != NEWEST:
-        checkpoint.read(asked)
-        return asked
+        return asked, checkpoint.read(asked).step
     found, refusals = checkpoint.newest_whole(workdir)
     if found is None:
         damaged = "".join(f" {refusal}" for refusal in refusals)
         raise Refused(f"there is no checkpoint in {workdir} to go on from; leave --resume out to start the run.{damaged}")
     for refusal in refusals:
         console.print(f"Warning: {refusal}", markup=False, emoji=False)
-    console.print(f"Going on from {found}.", markup=False, emoji=False)
+    console.print(f"Going on from {found[0]}.", markup=False, emoji=False)
     return found
 
 

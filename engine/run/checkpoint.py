@@ -115,13 +115,13 @@ def newest(workdir: Path) -> Path | None:
     return next(reversed(folders_in(workdir / FOLDER)), None)
 
 
-def newest_whole(workdir: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint of a run's folder that is not damaged, or None, and of each newer one the sentence that says what is wrong."""
+def newest_whole(workdir: Path) -> tuple[tuple[Path, int] | None, list[str]]:
+    """The newest checkpoint of a run's folder that is not damaged and its step, or None, and of each newer one the sentence that says what is
+    wrong."""
     refusals: list[str] = []
     for folder in reversed(folders_in(workdir / FOLDER)):
         try:
-            read(folder)
-            return folder, refusals
+            return (folder, read(folder).step), refusals
         except CheckpointError as error:
             refusals.append(str(error))
     return None, refusals

@@ -102,7 +102,7 @@ def main(folder: Path, plan: dict[str, str]) -> dict[str, Any]:
         free(folder)
         Heavy.plan = {}
         found, _ = checkpoint.newest_whole(workdir)
-        again = run_tiny(workdir, Heavy, spec=spec, resume=found)
+        again = run_tiny(workdir, Heavy, spec=spec, resume=found[0] if found else None)
         assert again.status == "succeeded", again.reason
     if (workdir / "student").exists():
         Heavy.plan = {}
