@@ -8,11 +8,11 @@ import sys
 import urllib.request
 
 PATIENCE = 5
-WEB = "http://localhost:8000/healthz"
+WEB = "http://localhost:8000/readyz"
 
 
 def web(url: str) -> None:
-    """The page that answers for database and Redis answers 200."""
+    """The page that answers for database, its version and Redis answers 200."""
     with urllib.request.urlopen(url, timeout=PATIENCE):  # noqa: S310 - our own address
         pass
 

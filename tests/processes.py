@@ -102,7 +102,19 @@ def beat(environment: Mapping[str, str]) -> Program:
 
 def web(environment: Mapping[str, str], port: int) -> Program:
     return Program(
-        ["-m", "uvicorn", "webapp.asgi:application", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"], environment
+        [
+            "-m",
+            "uvicorn",
+            "webapp.asgi:application",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--log-level",
+            "warning",
+            "--no-proxy-headers",
+        ],
+        environment,
     )
 
 

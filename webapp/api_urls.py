@@ -6,10 +6,10 @@ from csp.constants import UNSAFE_INLINE
 from csp.decorators import csp_replace, csp_update
 from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from webapp.accounts import api as accounts
 from webapp.api.nowhere import Nowhere
+from webapp.api.schema import Schema, SchemaPage
 from webapp.artifacts import api as artifacts
 from webapp.catalog import api as catalog
 from webapp.comparing import api as comparing
@@ -57,7 +57,7 @@ urlpatterns = [
     path("methods/<slug:method_id>/", catalog.OneMethod.as_view(), name="method"),
     path("tasks/", catalog.Tasks.as_view(), name="tasks"),
     path("models/", trained_models.Models.as_view(), name="models"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", _with_own_styles(SpectacularSwaggerSplitView.as_view(url_name="api:schema")), name="docs"),
+    path("schema/", Schema.as_view(), name="schema"),
+    path("docs/", _with_own_styles(SchemaPage.as_view()), name="docs"),
     re_path("", Nowhere.as_view()),
 ]

@@ -13,8 +13,16 @@ from django.core.asgi import get_asgi_application
 _django = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
+from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 
 from webapp.api.body import too_large  # noqa: E402
+from webapp.gate.address import ClientAddress  # noqa: E402
+from webapp.gate.limits import RequestLimits, sign_in_paths  # noqa: E402
+
+if "FORWARDED_ALLOW_IPS" in os.environ:
+    raise ImproperlyConfigured(
+        "FORWARDED_ALLOW_IPS would let uvicorn believe X-Forwarded-For before Stillhouse looks at it; unset it, and name your proxies in STILLHOUSE_TRUSTED_PROXIES."
+    )
 
 
 class BodyLimit:
@@ -55,4 +63,7 @@ async def _refuse(send: ASGISendCallable) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-application = BodyLimit(cast(ASGI3Application, _django), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+sign_in_paths()  # reads every page's code, so that no request waits for that
+application = ClientAddress(
+    RequestLimits(BodyLimit(cast(ASGI3Application, _django), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)), settings.TRUSTED_PROXIES
+)

@@ -85,6 +85,7 @@ class Services:
             "--timeout-graceful-shutdown",
             "3",
             "--no-access-log",
+            "--no-proxy-headers",
         ]
         self._all = (
             Service("web", web, self.logs / "web.log"),

@@ -13,6 +13,8 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp import servers
+from webapp.gate.address import trusted_proxies
+from webapp.gate.rates import Rate
 
 django_stubs_ext.monkeypatch()  # so that admin classes and querysets take type arguments at run time too
 
@@ -28,6 +30,13 @@ def _list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
 
 
+def _number(name: str, default: str) -> int:
+    text = os.environ.get(name, default).strip()
+    if not (text.isascii() and text.isdigit()):
+        raise ImproperlyConfigured(f"{name} must be a whole number, at least 0; got {text!r:.80}.")
+    return int(text)
+
+
 HOME = servers.home()
 STORE = Path(os.environ.get("STILLHOUSE_STORE", HOME / "store"))
 
@@ -40,6 +49,11 @@ if not DEBUG and len(SECRET_KEY) < 32:
 
 ALLOWED_HOSTS = _list("STILLHOUSE_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = _list("STILLHOUSE_ORIGINS")
+
+
+# Who may say whose request it is (gate/address.py). STILLHOUSE_BEHIND_PROXY, from before there was a list, is a proxy on this machine.
+LOOPBACK = ["127.0.0.1", "::1"] if _flag("STILLHOUSE_BEHIND_PROXY", False) else []
+TRUSTED_PROXIES = trusted_proxies("STILLHOUSE_TRUSTED_PROXIES", _list("STILLHOUSE_TRUSTED_PROXIES") or LOOPBACK)
 
 
 def _database(url: str) -> dict[str, object]:
@@ -84,9 +98,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.gate.caching.NoStore",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "webapp.gate.version.RefuseWrongVersion",
     "webapp.unstorable.RefuseUnstorable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -96,6 +112,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "webapp.gate.refusal.RefusalsOfViews",
+    "webapp.gate.limits.RememberCallers",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -142,7 +160,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 METRICS_TOKEN = os.environ.get("STILLHOUSE_METRICS_TOKEN", "")
 
-# Security. Behind TLS (DEBUG off) cookies and pages never travel in the clear; the proxy in front says by a header which requests did not.
+# Security. Behind TLS (DEBUG off) cookies and pages never travel in the clear; a trusted proxy says which requests did not (gate/address.py).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -153,10 +171,9 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 TLS = _flag("STILLHOUSE_TLS", not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TLS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TLS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("STILLHOUSE_BEHIND_PROXY", False) else None
 
 # Everything from here, and nothing inline without the request's nonce. Plotly gets its style elements from the page (figures/plotly.py).
 CONTENT_SECURITY_POLICY = {
@@ -174,13 +191,19 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Sign-in: five failures of one name from one address lock that pair out for a quarter of an hour.
+# Sign-in: what locks out whom, and for how long, stands in accounts/lockout.py.
+AXES_HANDLER = "webapp.accounts.lockout.Lockout"
+AXES_LOCKOUT_CALLABLE = "webapp.accounts.lockout.refuse"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_ENABLE_ACCESS_FAILURE_LOG = False
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+# As many passwords at once as fit the memory, and so many more who wait (accounts/hashing.py).
+HASHING_MEGABYTES = _number("STILLHOUSE_HASHING_MEGABYTES", "200")
+HASHING_QUEUE = _number("STILLHOUSE_HASHING_QUEUE", "20")
+PASSWORD_HASHERS = ["webapp.accounts.hashing.Argon2InTurn", "webapp.accounts.hashing.Pbkdf2InTurn"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -188,8 +211,14 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# Throttles count in each process's own memory, so that Redis may go away; with n web processes the limit is up to n times as high.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# How often is too often (gate/limits.py): requests of an address without an account, of a person, of files; launches and new tokens of a person.
+RATES = {
+    "address": Rate.parse("STILLHOUSE_ANONYMOUS_RATE", os.environ.get("STILLHOUSE_ANONYMOUS_RATE", "100/10s")),
+    "person": Rate.parse("STILLHOUSE_PERSON_RATE", os.environ.get("STILLHOUSE_PERSON_RATE", "500/10s")),
+    "files": Rate.parse("STILLHOUSE_FILE_RATE", os.environ.get("STILLHOUSE_FILE_RATE", "1000/10s")),
+    "launch": Rate.parse("STILLHOUSE_LAUNCH_RATE", os.environ.get("STILLHOUSE_LAUNCH_RATE", "120/minute")),
+    "tokens": Rate.parse("STILLHOUSE_TOKEN_RATE", os.environ.get("STILLHOUSE_TOKEN_RATE", "30/hour")),
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["webapp.accounts.authentication.BearerToken", "rest_framework.authentication.SessionAuthentication"],
@@ -198,10 +227,6 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["webapp.api.rendering.StrictJson"],
     "DEFAULT_PAGINATION_CLASS": "webapp.api.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_RATES": {
-        "launch": os.environ.get("STILLHOUSE_LAUNCH_RATE", "120/minute"),
-        "tokens": os.environ.get("STILLHOUSE_TOKEN_RATE", "30/hour"),
-    },
     "EXCEPTION_HANDLER": "webapp.api.errors.response_to",
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_shutting_down
 
+from webapp.gate import readiness
 from webapp.runs import doorbell, lifecycle
 from workers import launcher, supervisor, watchdog
 from workers.app import WATCHDOG, app
@@ -28,7 +29,7 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
     The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing. Redis hands a message
     to one worker, which may be full while another is idle: then it rings again, and Redis serves whoever has listened longest.
     """
-    while not _leaving.is_set():
+    while not _leaving.is_set() and not readiness.wrong_version():  # whose sentence is in the log
         with POOL.choosing() as free:
             claim = lifecycle.claim_next(worker=WORKER, kinds=POOL.kinds, free=free)
             if claim is None:
@@ -46,12 +47,14 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
 
 @app.task(name=WATCHDOG)
 def keep_watch() -> None:
-    """See watchdog.py."""
-    watchdog.look_around()
+    """See watchdog.py. A database of another version is left to the workers of that version."""
+    if not readiness.wrong_version():
+        watchdog.look_around()
 
 
 @worker_init.connect
 def _warm_up(**_: Any) -> None:
+    readiness.wrong_version()  # said in the log at once, not with the first run
     launcher.warm()
 
 

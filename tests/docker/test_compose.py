@@ -26,7 +26,6 @@ DOCKERFILE_OF = {
 READ_BY_OTHERS = {
     "PYTHONUNBUFFERED": "Python",
     "PYTHONPATH": "Python",
-    "FORWARDED_ALLOW_IPS": "uvicorn",
     "NVIDIA_VISIBLE_DEVICES": "NVIDIA's container runtime",
     "NVIDIA_DRIVER_CAPABILITIES": "NVIDIA's container runtime",
 }

@@ -40,6 +40,7 @@ def production(process_environment: dict[str, str], database: str, tmp_path_fact
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": database,
         "REDIS_URL": process_environment["REDIS_URL"],
+        "STILLHOUSE_TRUSTED_PROXIES": "127.0.0.1",  # where these tests connect from, as the proxy does from the network's gateway
         "STILLHOUSE_HOME": str(home),
         "STILLHOUSE_STORE": str(home / "store"),
     }
@@ -68,7 +69,7 @@ def url(production: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=production, stdout=output, stderr=output)
     try:
-        well = f"http://localhost:{port}/healthz"
+        well = f"http://localhost:{port}/readyz"
         wait_for(lambda: process.poll() is not None or health.main("web", well) is None, what="the web image's command to answer")
         assert process.poll() is None, log.read_text()
         yield f"http://localhost:{port}"
@@ -84,7 +85,7 @@ def run(*words: str, environment: dict[str, str]) -> str:
 
 
 def test_the_web_is_healthy_by_its_own_check(url: str):
-    assert health.main("web", f"{url}/healthz") is None
+    assert health.main("web", f"{url}/readyz") is None
 
 
 def test_a_page_behind_the_proxy_is_shown_with_hashed_styles_and_secure_headers(url: str):

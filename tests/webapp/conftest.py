@@ -10,13 +10,13 @@ import pytest
 # This file is read before pytest-django is ready where only this folder's tests are asked for. Doing it twice is harmless.
 django.setup()
 
-from django.core.cache import cache  # noqa: E402
 from rest_framework.test import APIClient  # noqa: E402
 
 from engine.events import Outcome  # noqa: E402
 from tests.runs import new_project, new_run  # noqa: E402
 from webapp.accounts import tokens  # noqa: E402
 from webapp.accounts.models import Membership, Project, Role, Scope, User  # noqa: E402
+from webapp.gate import limits  # noqa: E402
 from webapp.runs import lifecycle  # noqa: E402
 from webapp.runs.history import headline  # noqa: E402
 from webapp.runs.models import Artifact, Evaluation, Run  # noqa: E402
@@ -28,10 +28,10 @@ METRICS = {"accuracy": 0.9, "nll": 0.4, "ece": 0.05, "brier": 0.2, "parameters":
 
 
 @pytest.fixture(autouse=True)
-def _throttles_forget() -> Iterator[None]:
-    cache.clear()
+def _limits_forget() -> Iterator[None]:
+    limits.forget()
     yield
-    cache.clear()
+    limits.forget()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What containers and Prometheus are reported."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,21 +8,38 @@ from django.test import Client
 
 from tests.runs import new_run, queued_run
 from webapp.accounts.models import Project
+from webapp.gate.readiness import LOOKS
 from webapp.runs import lifecycle
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 
-def test_it_is_well_when_database_and_redis_answer(client: Client) -> None:
-    answer = client.get("/healthz")
+@pytest.fixture(autouse=True)
+def _no_look_before() -> Iterator[None]:
+    LOOKS.forget()
+    yield
+    LOOKS.forget()
+
+
+def test_it_lives_while_it_answers_and_asks_no_server_for_that(client: Client, settings: Any, django_assert_num_queries: Any) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens there
+
+    with django_assert_num_queries(0):
+        answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"process": "ok"})
+
+
+def test_it_is_ready_when_database_and_redis_answer(client: Client) -> None:
+    answer = client.get("/readyz")
 
     assert (answer.status_code, answer.json()) == (200, {"database": "ok", "redis": "ok"})
 
 
-def test_it_is_not_well_without_redis_and_says_so(client: Client, settings: Any) -> None:
+def test_it_is_not_ready_without_redis_and_says_so(client: Client, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
-    answer = client.get("/healthz")
+    answer = client.get("/readyz")
 
     assert (answer.status_code, answer.json()) == (503, {"database": "ok", "redis": "does not answer"})
 

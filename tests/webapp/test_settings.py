@@ -130,3 +130,22 @@ class TestBodyLimit:
         status, _ = self.answer([b"hello", b"world", b"!", b"..."], [])
 
         assert status == 413
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("STILLHOUSE_HASHING_QUEUE", "many", "STILLHOUSE_HASHING_QUEUE must be a whole number, at least 0; got 'many'."),
+        ("STILLHOUSE_HASHING_MEGABYTES", "-1", "STILLHOUSE_HASHING_MEGABYTES must be a whole number, at least 0; got '-1'."),
+        (
+            "STILLHOUSE_PERSON_RATE",
+            "lots",
+            "STILLHOUSE_PERSON_RATE must be a number above 0 and a time, such as 600/minute, 100/10s or 30/hour; got 'lots'.",
+        ),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_at_the_start_with_a_sentence(variable: str, value: str, sentence: str) -> None:
+    started = python("import webapp.settings", **{variable: value})
+
+    assert started.returncode != 0
+    assert started.stderr.strip().endswith(sentence)

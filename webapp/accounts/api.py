@@ -14,7 +14,6 @@ from webapp.accounts import tokens
 from webapp.accounts.models import ApiToken, Project, Role, Scope
 from webapp.accounts.permissions import person, project_for, projects_of
 from webapp.api.responses import reading, writing
-from webapp.api.throttling import TokenRate
 
 ACCOUNT = ["account"]
 
@@ -88,7 +87,6 @@ class Tokens(ListAPIView[ApiToken]):
     """Your tokens."""
 
     serializer_class = TokenSerializer
-    throttle_classes = [TokenRate]
 
     def get_queryset(self) -> QuerySet[ApiToken]:
         return tokens.tokens_of(person(self.request))

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from webapp.accounts import audit
 from webapp.accounts.models import ApiToken, Project, Scope, User
+from webapp.gate import limits
 
 START = "shp_"
 SHOWN = 10
@@ -32,12 +33,14 @@ class TokenRefused(Exception):
 def make(user: User, project: Project, *, name: str, scope: Scope, days: int = DEFAULT_DAYS) -> tuple[ApiToken, str]:
     """A new token for one project, that expires after `days` (1 to 366), and its text, which is stored nowhere.
 
-    Raises PermissionDenied where the request itself came with a token that is not an admin's: a token can't make a stronger one.
+    Raises PermissionDenied where the request itself came with a token that is not an admin's: a token can't make a stronger one. Raises
+    NotNow beyond STILLHOUSE_TOKEN_RATE.
     """
     if user.token is not None and user.token.scope != Scope.ADMIN:
         raise PermissionDenied(
             f"This needs a token with the scope admin, or a signed-in person; the scope of {user.token.name} is {user.token.scope}."
         )
+    limits.spend("tokens", str(user.pk))
     text = START + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         user=user,

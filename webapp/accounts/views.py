@@ -6,7 +6,6 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count, F, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.accounts import members as membership
@@ -75,7 +74,6 @@ def member_remove(request: SignedIn, slug: str) -> HttpResponse:
     return redirect("home") if request.POST.get("username") == request.user.get_username() else redirect("members", slug=slug)
 
 
-@never_cache
 @require_http_methods(["GET", "POST"])
 @login_required
 def tokens(request: SignedIn, slug: str) -> HttpResponse:

@@ -11,6 +11,7 @@ from rest_framework.views import exception_handler
 from engine.errors import Problem, SpecError
 from webapp.api.body import too_large
 from webapp.conflict import Conflict
+from webapp.gate.refusal import NotNow
 
 SENTENCES = {
     exceptions.NotAuthenticated: "Sign in, or send a token: Authorization: Bearer shp_….",
@@ -43,6 +44,8 @@ def response_to(error: Exception, context: dict[str, Any]) -> Response | None:
             return _refused(_flattened(error.detail, ""))
         case exceptions.ParseError():
             return _refused([Problem("", str(error.detail))])
+        case NotNow():
+            return Response({"detail": str(error)}, status=error.status, headers={"Retry-After": str(error.seconds)})
         case Conflict():
             return Response({"detail": str(error)}, status=status.HTTP_409_CONFLICT)
         case RequestDataTooBig():

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
-from django.utils.cache import patch_cache_control
 from django.utils.http import content_disposition_header, parse_etags
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -40,13 +39,9 @@ class Download(APIView):
             "Content-Disposition": content_disposition_header(True, content.name) or "attachment",
             "ETag": etag,
         }
-        response = (
-            HttpResponse(headers=headers)
-            if request.method == "HEAD"
-            else StreamingHttpResponse(_in_thread(content.chunks), headers=headers)
-        )
-        patch_cache_control(response, private=True, no_cache=True)
-        return response
+        if request.method == "HEAD":
+            return HttpResponse(headers=headers)
+        return StreamingHttpResponse(_in_thread(content.chunks), headers=headers)
 
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -13,7 +13,6 @@ from rest_framework.views import APIView
 from webapp.accounts.models import Role
 from webapp.accounts.permissions import person, project_for
 from webapp.api.responses import writing
-from webapp.api.throttling import LaunchRate
 from webapp.launching.launch import LaunchBody, clone, launch_or_repeat
 from webapp.runs.access import run_for
 from webapp.runs.api.runs import RUNS, Runs
@@ -35,8 +34,6 @@ class LaunchedSerializer(serializers.Serializer[Any]):
 class RunsAndLaunch(Runs):
     """The runs of a project, and where new ones are launched."""
 
-    throttle_classes = [LaunchRate]
-
     @extend_schema(
         tags=RUNS,
         operation_id="runs_launch",
@@ -53,8 +50,6 @@ class RunsAndLaunch(Runs):
 
 
 class CloneRun(APIView):
-    throttle_classes = [LaunchRate]
-
     @extend_schema(tags=RUNS, operation_id="runs_clone", request=OpenApiTypes.OBJECT, responses=writing(RunDetailSerializer, code=201))
     def post(self, request: Request, run_id: UUID) -> Response:
         """Launches the run's spec again with what the body replaces: any field of a launch; of settings and task options only those named."""

@@ -20,6 +20,7 @@ from webapp.accounts.permissions import project_for
 from webapp.api.body import unstorable
 from webapp.catalog.models import Method, ModelRecord, Task
 from webapp.conflict import Conflict
+from webapp.gate import limits
 from webapp.launching.baseline import baseline_of, refused
 from webapp.runs import lifecycle
 from webapp.runs.actions import MOST_TAGS, Notes, Priority, Tag
@@ -53,7 +54,8 @@ def launch(project: Project, user: User, body: Any, idempotency_key: str | None 
     """The queued runs that the body asks for: one a seed, followed by their baselines when it asks for those.
 
     `body` is a RunSpec's JSON with the fields of LaunchOptions beside it. With an idempotency key the same body gives the same runs however
-    often it comes, also at the same moment. Raises SpecError with every refused field, KeyReused, PermissionDenied for a viewer.
+    often it comes, also at the same moment. Raises SpecError with every refused field, KeyReused, PermissionDenied for a viewer, NotNow beyond
+    STILLHOUSE_LAUNCH_RATE.
     """
     return launch_or_repeat(project, user, body, idempotency_key)[0]
 
@@ -62,6 +64,7 @@ def launch(project: Project, user: User, body: Any, idempotency_key: str | None 
 def launch_or_repeat(project: Project, user: User, body: Any, idempotency_key: str | None) -> tuple[list[Run], bool]:
     """As `launch`, and whether the runs are new."""
     project = project_for(user, project.slug, at_least=Role.OPERATOR)
+    limits.spend("launch", str(user.pk))
     if idempotency_key is None:
         return _launch(project, user, body), True
 
@@ -85,6 +88,7 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     Inside `settings` and `task_options` only the named fields are replaced, unless the method or the task changes. Raises SpecError, PermissionDenied.
     """
     project = project_for(user, run.project.slug, at_least=Role.OPERATOR)
+    limits.spend("launch", str(user.pk))
     if not isinstance(changes, Mapping | None):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")
     options, spec = _parsed(project, _changed(body_of(run), upgraded(changes or {})))

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -10,8 +11,10 @@ from django.http import Http404
 from django.utils import timezone
 
 from tests.webapp.conftest import signed_in, token_of, with_token
+from tests.webapp.pages import as_, text_of
 from webapp.accounts import tokens
 from webapp.accounts.models import ApiToken, AuditEntry, Membership, Project, Role, Scope, User
+from webapp.gate.rates import Rate
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -166,16 +169,27 @@ def test_a_deed_by_token_names_the_token_in_the_audit_trail(operator: User, proj
     assert AuditEntry.objects.get(verb="launched").detail["token"] == text[:10]
 
 
-def test_making_tokens_is_throttled_and_listing_them_is_not(viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    from webapp.api.throttling import TokenRate
-
-    monkeypatch.setattr(TokenRate, "THROTTLE_RATES", {"tokens": "1/hour"})
+def test_making_tokens_is_limited_and_listing_them_is_not(viewer: User, settings: Any) -> None:
+    settings.RATES = settings.RATES | {"tokens": Rate(1, 3600)}
     client = signed_in(viewer)
 
-    codes = [client.post(TOKENS, {"project": "distillery", "name": "n"}).status_code for _ in range(2)]
+    answers = [client.post(TOKENS, {"project": "distillery", "name": "n"}) for _ in range(2)]
 
-    assert codes == [201, 429]
+    assert [answer.status_code for answer in answers] == [201, 429]
+    assert answers[1].json() == {"detail": "Too many new tokens; you may make another in 60 minutes."}
+    assert 3590 < int(answers[1]["Retry-After"]) <= 3600
     assert client.get(TOKENS).status_code == 200
+
+
+def test_tokens_made_on_the_page_count_with_those_made_by_the_api(viewer: User, settings: Any) -> None:
+    settings.RATES = settings.RATES | {"tokens": Rate(1, 3600)}
+    signed_in(viewer).post(TOKENS, {"project": "distillery", "name": "n"})
+
+    page = as_(viewer).post("/p/distillery/tokens/", {"name": "n", "scope": "read", "days": "7"})
+
+    assert page.status_code == 429
+    assert "Too many new tokens; you may make another in 60 minutes." in text_of(page)
+    assert ApiToken.objects.count() == 1
 
 
 def test_me_tells_projects_and_roles(viewer: User) -> None:

@@ -1,13 +1,17 @@
 """Runs over REST: as a notebook sees them."""
 
+import json
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.urls import reverse
 
 from tests.runs import queued_run
 from tests.webapp.conftest import SPEC, RunMaker, signed_in
+from tests.webapp.pages import as_, text_of
 from webapp.accounts.models import AuditEntry, Project, User
+from webapp.gate.rates import Rate
 from webapp.runs import lifecycle
 from webapp.runs.models import Run
 
@@ -103,15 +107,17 @@ def test_a_body_with_a_name_of_ten_megabytes_is_over_the_limit(operator: User) -
     assert not Run.objects.exists()
 
 
-def test_launches_are_throttled_and_lists_are_not(operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    from webapp.api.throttling import LaunchRate
-
-    monkeypatch.setattr(LaunchRate, "THROTTLE_RATES", {"launch": "2/minute"})
+def test_launches_are_limited_by_page_and_api_together_and_lists_are_not(operator: User, settings: Any) -> None:
+    settings.RATES = settings.RATES | {"launch": Rate(2, 60)}
     client = signed_in(operator)
 
     codes = [client.post(RUNS, SPEC).status_code for _ in range(3)]
 
     assert codes == [201, 201, 429]
+    page = as_(operator).post("/p/distillery/launch/", {"json": json.dumps(SPEC), "idempotency_key": "k"})
+    assert page.status_code == 429 and "Too many launches; you may launch again in 30 seconds." in text_of(page)
+    assert as_(operator).post(reverse("run-clone", args=[Run.objects.first().pk])).status_code == 429
+    assert Run.objects.count() == 2
     assert client.get(RUNS).status_code == 200
 
 
