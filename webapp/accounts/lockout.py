@@ -9,7 +9,7 @@
 The last two would let a stranger lock a member out. So they do not hold for a name and an address that have signed in together within a
 month: there only the first does, which a stranger elsewhere can't bring about. A member at a new place, while somebody guesses at their name
 from ten addresses, waits until that has stopped for a quarter of an hour, or is let in by whoever operates the site (`manage.py
-axes_reset_username`). NotNow attempts are not counted, so that asking again does not prolong a lock.
+axes_reset_username`). Attempts that are turned away are not counted, so that asking again does not prolong a lock.
 """
 
 from datetime import timedelta
