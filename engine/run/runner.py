@@ -18,7 +18,7 @@ from typing import Final
 import torch
 
 from engine import lineage, seeds
-from engine.errors import CheckpointError, StorageError
+from engine.errors import CheckpointError, NonFiniteError, StorageError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
 from engine.run import checkpoint, export, state, storage
@@ -31,6 +31,7 @@ from engine.run.metric_buffer import MetricBuffer
 from engine.run.process_group import is_main_process
 from engine.run.resume import check_same_run, in_words, is_larger, length_of
 from engine.run.serializer import StateSerializer, unpack
+from engine.run.teacher_outputs import TeacherOutputs
 from engine.spec.run_spec import Budget, RunSpec
 from engine.tasks.task import Task
 
@@ -102,6 +103,7 @@ class _TrainingLoop:
         self.metric_buffer = MetricBuffer(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
         self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
         self.autocast = torch.autocast(run.device.type, dtype=self.method.precision) if self.method.precision is not torch.float32 else None
+        self.teacher_outputs = TeacherOutputs(self.method, self.spec.teachers)
         self.phase_index, self.begun = 0, False
         self.phase_steps: int | None = None  # of the phase that a resumed run comes back to
         self.seconds_before, self.clock = 0.0, time.perf_counter()
@@ -120,7 +122,7 @@ class _TrainingLoop:
         with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
             self.clock = self.checkpoint_clock = time.perf_counter()
             try:
-                self._train()
+                self._train_or_blame()
                 self.ending = True
                 self._await_last_checkpoint()
                 return self._stopped() if self.stopped else self._succeeded()
@@ -130,6 +132,13 @@ class _TrainingLoop:
                 self._report_checkpoints()
 
     # The loop
+
+    def _train_or_blame(self) -> None:
+        try:
+            self._train()
+        except NonFiniteError as error:
+            self.teacher_outputs.blame(error)
+            raise
 
     def _train(self) -> None:
         phases = list(self.method.phases())
@@ -148,6 +157,7 @@ class _TrainingLoop:
         self.emit(PhaseStarted(phase.name, self.phase_index, count, self.position.step, phase.steps))
         if phase.begin is not None and not self.begun:
             phase.begin()
+            self.teacher_outputs.keep()
         self.begun = True
         self._run_steps(phase, total)
         if self.stopped:
@@ -191,6 +201,8 @@ class _TrainingLoop:
                 self._progress(phase, total, (position.step - steps_before) / (now - started))
                 reported = now
             self.current.step = position.step + 1
+            if not metrics.waiting:
+                self.teacher_outputs.forget()
             terms = self._step(phase, loader.batch(position), loader.share)
             position.step += 1
             position.phase_step += 1
