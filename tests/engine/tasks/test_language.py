@@ -1,7 +1,6 @@
 """The tasks with text: how it is cut, what a row is, and how a model is judged."""
 
 import copy
-
 import re
 
 import pytest
