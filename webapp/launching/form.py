@@ -10,7 +10,8 @@ from engine.errors import Problem
 from engine.spec import catalog
 from engine.spec.cards import MethodCard, TaskCard, TrainingSettings
 from engine.spec.reference import reference_text, run_named_by
-from engine.spec.run_spec import Budget, Cadence, RunSpec, problems_of
+from engine.spec.run_spec import Budget, Cadence, RunSpec
+from engine.spec.sentences import problems_of
 from webapp.launching.fields import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.launching.launch import LaunchOptions
 

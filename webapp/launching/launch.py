@@ -13,7 +13,8 @@ from pydantic import Field
 from engine.errors import Problem, SpecError
 from engine.spec.cards import Needs, StrictModel
 from engine.spec.earlier_names import upgraded
-from engine.spec.run_spec import ModelRef, RunSpec, problems_of
+from engine.spec.run_spec import ModelRef, RunSpec
+from engine.spec.sentences import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Project, Role, User
 from webapp.accounts.permissions import project_for

@@ -183,7 +183,7 @@ def test_a_folder_is_opened_without_a_question_to_the_hub(
         monkeypatch.setenv("HF_ENDPOINT", address)
         monkeypatch.setenv(BYTES, "1")
 
-        with pytest.raises(ModelError, match="can't be opened|can be opened"):
+        with pytest.raises(ModelError, match=r"can't be opened|can be opened"):
             open_(str(root / "llama"))
 
     assert asked == []
