@@ -1,6 +1,5 @@
 """Whether a run may go on from a checkpoint: only from one of a run that would have trained in the same way, if not for as long."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from engine.errors import CheckpointError
 from engine.method import Length
+from engine.spec.budgets import growth, in_words
 from engine.spec.cards import MethodCard, TaskCard
 from engine.spec.earlier_names import upgraded
 from engine.spec.run_spec import Budget, RunSpec
@@ -48,27 +48,23 @@ def completed(spec: Mapping[str, Any], *, card: MethodCard, task: TaskCard) -> R
 
 def is_larger(now: Budget, before: Budget, *, steps_per_epoch: int, folder: Path) -> bool:
     """Whether a run that goes on has a larger budget than it had. Raises CheckpointError where it is smaller."""
-    (steps, seconds), (steps_before, seconds_before) = (
-        (length_of(budget, steps_per_epoch).steps, budget.seconds or math.inf) for budget in (now, before)
+    found = growth(
+        steps=length_of(now, steps_per_epoch).steps,
+        seconds=now.seconds,
+        steps_before=length_of(before, steps_per_epoch).steps,
+        seconds_before=before.seconds,
     )
-    if steps < steps_before or seconds < seconds_before:
+    if found == "smaller":
         raise CheckpointError(
             f"The checkpoint at {folder} is of a run with {in_words(before)}, this run has {in_words(now)}. "
             f"A run that goes on may have a larger budget, and no smaller one."
         )
-    return (steps, seconds) != (steps_before, seconds_before)
+    return found == "larger"
 
 
 def length_of(budget: Budget, steps_per_epoch: int) -> Length:
     """The budget in steps, of a task and batches that make an epoch so long."""
     return Length(budget.steps or (budget.epochs or 1) * steps_per_epoch, steps_per_epoch)
-
-
-def in_words(budget: Budget) -> str:
-    """`12 steps`, `3 epochs and at most 5 seconds`."""
-    count, word = (budget.steps, "step") if budget.steps is not None else (budget.epochs or 1, "epoch")
-    limit = f" and at most {budget.seconds:g} seconds" if budget.seconds is not None else ""
-    return f"{count:,} {word}{'s' * (count != 1)}{limit}"
 
 
 def _with_defaults(given: Mapping[str, Any], declared: Any) -> dict[str, Any]:

@@ -29,9 +29,10 @@ from engine.run.judge import Judge
 from engine.run.loader import Loader
 from engine.run.metric_buffer import MetricBuffer
 from engine.run.process_group import is_main_process
-from engine.run.resume import check_same_run, in_words, is_larger, length_of
+from engine.run.resume import check_same_run, is_larger, length_of
 from engine.run.serializer import StateSerializer, unpack
 from engine.run.teacher_outputs import TeacherOutputs
+from engine.spec.budgets import in_words
 from engine.spec.run_spec import Budget, RunSpec
 from engine.tasks.task import Task
 

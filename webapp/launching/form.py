@@ -215,6 +215,15 @@ class LaunchForm:
         self.teachers = [one for one in self.teachers if one in teachers or one.startswith(HUB)]
 
     @property
+    def misfit(self) -> str:
+        """Why the method can't be launched on the task, where a person has chosen both; empty where it can."""
+        return (
+            f"{self.method.title} does not fit this task: {misfit_of(self.method, self.task)}."
+            if self.task.kind_of(self.method) is None
+            else ""
+        )
+
+    @property
     def baseline_label(self) -> str:
         """What is ticked to run the method's baseline as well; empty where it has none."""
         baseline = self.method.baseline
@@ -256,6 +265,12 @@ class LaunchForm:
                 self.problems.append(problem)
 
 
+def misfit_of(method: MethodCard, task: TaskCard) -> str:
+    """`it trains a generator, not a classifier or data set`."""
+    trained, judged = (" or ".join(catalog.kinds()[kind].title for kind in kinds) for kinds in (method.student.kinds, task.kinds))
+    return f"it trains a {trained}, not a {judged}"
+
+
 def _about(typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
     """Tags are typed with commas between them, not as JSON."""
     fields = fields_of(LaunchOptions, at="", typed=typed, values={**values, "tags": ", ".join(values.get("tags", []))}, only=ABOUT)
@@ -272,6 +287,17 @@ def _settings(method: MethodCard, task: TaskCard, typed: Mapping[str, str] | Non
         if follows.get(one.name) is not None:
             one.placeholder = f"{text_of(follows[one.name])} unless set"
     return fields
+
+
+def budget_fields(typed: QueryDict) -> list[Field]:
+    """A budget alone, as it was typed."""
+    return fields_of(
+        Budget,
+        at="budget",
+        typed={name: str(typed.get(name, "")) for name in (f"budget.{each}" for each in BUDGET)},
+        values={},
+        only=BUDGET,
+    )
 
 
 def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:

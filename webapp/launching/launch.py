@@ -99,6 +99,18 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     return _fresh([clone.pk])[0]
 
 
+def launch_continued(project: Project, user: User, origin: Run, spec: RunSpec, *, config_hash: str) -> Run:
+    """A queued run with this spec that begins with the last checkpoint of `origin`, under its name, tags and notes."""
+    (number,) = take_numbers(project)
+    about = body_of(origin)
+    options = LaunchOptions.model_validate({name: about[name] for name in ("tags", "notes", "priority")})
+    run = _create(project, user, spec, options, name=f"{origin.name[:188]} · continued", number=number)
+    place = {"checkpoint_step": origin.checkpoint_step, "checkpoint_path": origin.checkpoint_path, "began_after": origin.checkpoint_step}
+    Run.objects.filter(pk=run.pk).update(continued_from=origin, config_hash=config_hash, step=origin.checkpoint_step or 0, **place)
+    _submit(run, user, "continued", origin=str(origin.pk))
+    return _fresh([run.pk])[0]
+
+
 def body_of(run: Run) -> dict[str, Any]:
     """The body that would launch the run again, under a default name: what the launch form is filled with."""
     return {**upgraded(run.spec), "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}

@@ -13,6 +13,7 @@ from webapp.accounts.models import Project
 from webapp.catalog.models import ModelRecord
 from webapp.launching.fields import preset_values
 from webapp.launching.fitting import misfit
+from webapp.launching.form import misfit_of
 from webapp.runs.history.headline import latest_values
 from webapp.runs.templatetags.shown import metric
 from webapp.trained_models.rows import models_of
@@ -54,11 +55,8 @@ def method_choices(task: TaskCard) -> list[SelectOption]:
     """Methods whose student the task can judge, by family, and then the others, with the reason why they can't be launched on it."""
     cards = sorted(catalog.methods().values(), key=lambda card: (card.family, card.title))
     fitting = [SelectOption(one.id, one.title, one.family) for one in cards if task.kind_of(one) is not None]
-    judged = " or ".join(_title(kind) for kind in task.kinds)
     return fitting + [
-        SelectOption(
-            one.id, f"{one.title}: it trains a {' or '.join(map(_title, one.student.kinds))}, not a {judged}", f"Not on {task.title}", True
-        )
+        SelectOption(one.id, f"{one.title}: {misfit_of(one, task)}", f"Not on {task.title}", disabled=True)
         for one in cards
         if task.kind_of(one) is None
     ]
@@ -142,7 +140,3 @@ def _label(model: ModelRecord, accuracy: float | None, task: TaskCard) -> str:
     if model.task_id != task.id:
         about.append(f"of {model.task_id}")
     return f"{model.name} #{model.run.number} ({', '.join(about)})"
-
-
-def _title(kind: Kind) -> str:
-    return catalog.kinds()[kind].title

@@ -19,7 +19,9 @@ from engine.spec.reference import run_reference
 from webapp.accounts.models import Project, Role
 from webapp.accounts.permissions import project_for
 from webapp.accounts.requests import SignedIn
-from webapp.launching.form import DEFAULT_PRESET, LaunchForm
+from webapp.conflict import Conflict
+from webapp.launching.continuing import go_on
+from webapp.launching.form import DEFAULT_PRESET, LaunchForm, budget_fields
 from webapp.launching.launch import body_of, clone
 from webapp.launching.launch import launch as launch_runs
 from webapp.launching.offered import Offer, method_choices, offers, student_choices, task_choices, teacher_recipe
@@ -68,6 +70,20 @@ def launch_budget(request: SignedIn, slug: str) -> HttpResponse:
 
 
 run_clone = action(lambda user, run_id: clone(run_for(user, run_id, Role.OPERATOR), user), "Cloned: this is the new run.")
+
+
+@require_POST
+@login_required
+def run_continue(request: SignedIn, run_id: UUID) -> HttpResponse:
+    run = run_for(request.user, run_id, Role.OPERATOR)
+    budget = {field.name: field.value() for field in budget_fields(request.POST) if field.raw.strip()}
+    try:
+        made = go_on(run, request.user, {"budget": budget})
+    except (Conflict, SpecError) as error:
+        messages.error(request, str(error))
+        return redirect("run-detail", run_id=run_id)
+    messages.success(request, "Queued: this is the new run, which goes on from the other's last checkpoint.")
+    return redirect("run-detail", run_id=made.pk)
 
 
 def _first(request: SignedIn, project: Project) -> HttpResponse:

@@ -63,7 +63,7 @@ def test_of_a_spec_with_problems_the_rest_is_understood() -> None:
 
     assert found.spec is not None
     assert {problem.field for problem in found.problems} == {"settings.temperature", "student", "precision"}
-    assert (found.spec.settings["temperature"], found.spec.settings["learning_rate"]) == (4.0, 0.25)
+    assert (found.spec.settings["temperature"], found.spec.settings["learning_rate"]) == (None, 0.25)
     assert (found.spec.student, found.spec.precision, found.spec.budget) == (ModelRef(name="mlp-16"), "float32", Budget(steps=7))
 
 
