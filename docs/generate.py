@@ -47,6 +47,11 @@ ENVIRONMENT = {
     "STILLHOUSE_HEARTBEAT_SECONDS": "Seconds between two heartbeats of a worker.",
     "STILLHOUSE_WATCHDOG_SECONDS": "Seconds between two looks of the watchdog.",
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
+    "STILLHOUSE_MODEL_ROOTS": "On workers: folders below which `hf:` models may be opened, with `:` between them. The web's launch form names them, if it has "
+    "them too. Workers: none unless set. `python -m engine`: where this and STILLHOUSE_HUB_MODELS are unset, whatever the account can read.",
+    "STILLHOUSE_HUB_MODELS": "On workers: patterns of Hugging Face hub names that `hf:` may open (`Qwen/*`), separated by commas. The web's launch form names "
+    "them, if it has them too.",
+    "STILLHOUSE_HUB_BYTES": "The most that one hub model may have to be downloaded. Workers: 20000000000 unless set. `python -m engine`: any number unless set.",
     "CUDA_VISIBLE_DEVICES": "The GPUs that a worker offers, as CUDA understands it.",
 }
 """What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a

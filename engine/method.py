@@ -194,6 +194,10 @@ class Method:
         """The splits whose rows it learns from: what the exported student's model.json says that it has read."""
         return ("train",)
 
+    def lengthened(self, before: Length) -> None:
+        """After a resume with a larger budget than `before`, when the state is back: makes room in what was made for so many steps. What is a
+        function of `self.budget` needs nothing. Raises SpecError where the run can't be made longer."""
+
     def finish(self) -> None:
         """After the last phase: leaves artifacts by `self.save_table` and `self.save_tensors`."""
 

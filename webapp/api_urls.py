@@ -23,6 +23,7 @@ run_urls = [
     path("resume/", runs.ResumeRun.as_view(), name="resume"),
     path("retry/", runs.RetryRun.as_view(), name="retry"),
     path("clone/", launching.CloneRun.as_view(), name="clone"),
+    path("continue/", launching.ContinueRun.as_view(), name="continue"),
     path("restore/", runs.RestoreRun.as_view(), name="restore"),
     path("metrics/", record.RunMetrics.as_view(), name="metrics"),
     path("evaluations/", record.Evaluations.as_view(), name="evaluations"),

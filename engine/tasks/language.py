@@ -13,19 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from engine import charts
-from engine.errors import SpecError
+from engine.errors import ModelError, SpecError
 from engine.method import Batch
 from engine.metrics.cost import parameter_count
 from engine.metrics.kv_cache import kv_report
 from engine.metrics.language import held_out_report, rollout_report, speed_report, tokens_of_rollouts
 from engine.models.build import build
-from engine.models.language import CausalLM, open_pretrained
+from engine.models.language import CausalLM, open_pretrained, open_tokenizer
 from engine.rollout.generate import Sampling, generate
 from engine.rollout.record import RolloutBatch
 from engine.seeds import derived_seed
 from engine.tasks.language_options import LanguageOptions
 from engine.tasks.task import Judgement, Split, Task
-from engine.tasks.vocabulary import Vocabulary
+from engine.tasks.vocabulary import BytePairs, Vocabulary
+
+COMPARED = 20_000
+"""Tokens of the validation text by which a model's tokenizer is told from the task's."""
 
 SHOWN = 8  # completions in the table of an evaluation
 SPEED = {
@@ -80,13 +83,37 @@ class LanguageTask(Task):
         return build(chosen.builder, {**chosen.config, **config})
 
     def open_hf(self, name: str, field: str) -> tuple[nn.Module, dict[str, Any]]:
-        """See `engine.models.language.open_pretrained`. A model of another vocabulary is refused."""
+        """See `engine.models.language.open_pretrained`. A model of another vocabulary is refused, and one whose tokenizer reads the task's text
+        otherwise: as many words are not the same words."""
         model, blueprint = open_pretrained(name)
         if model.vocabulary != self.card.classes:
             raise SpecError.at(
                 field, f"must have the {self.card.classes} words of the task {self.card.id}; hf:{name} has {model.vocabulary}."
             )
+        self._check_tokenizer(name, field)
         return model, blueprint
+
+    def _check_tokenizer(self, name: str, field: str) -> None:
+        text = self.vocabulary.decode(self.tokens["validation"][:COMPARED].tolist())
+        try:
+            theirs = BytePairs(open_tokenizer(name))
+            found = theirs.encode(text)
+        except ModelError as error:
+            found, why = torch.empty(0), str(error)
+        else:
+            why = f"hf:{name} has no tokenizer that makes anything of a text."
+        if not len(found):
+            raise SpecError.at(
+                field, f"must bring the tokenizer that its words are of, to be compared with that of the task {self.card.id}: {why}"
+            )
+        if not torch.equal(found, ours := self.vocabulary.encode(text)):
+            both = min(len(found), len(ours))
+            at = int((found[:both] == ours[:both]).int().cumprod(dim=0).sum())
+            raise SpecError.at(
+                field,
+                f"must read text as the task {self.card.id} does; the tokenizer of hf:{name} ({theirs.fingerprint()[:8]}) and that of the task "
+                f"({self.vocabulary.fingerprint()[:8]}) part at token {at} of the task's validation text.",
+            )
 
     # What methods train on
 

@@ -71,3 +71,47 @@ def test_going_back_and_loading_again_keep_what_was_typed(way: str, open_page: O
     expect(page.get_by_label("Learning rate")).to_have_value("0.5")
     expect(page.get_by_label("Name")).to_have_value("kept")
     expect(page.get_by_label(re.compile("^Alpha")).first).to_have_value("0.25")
+
+
+def test_the_way_to_a_model_that_is_missing_leads_to_a_form_that_is_filled(open_page: OpenPage) -> None:
+    page = ready(open_page("/p/browser/launch/?method=pso&task=points-2d"))
+    expect(page.get_by_text("No trained model to go on from yet.")).to_be_visible()
+
+    page.get_by_text("The way to it:").get_by_role("link").first.click()
+    ready(page)
+
+    expect(page.get_by_label("Method")).to_have_value("denoising")
+    expect(page.get_by_label("Task")).to_have_value("points-2d")
+    expect(page.get_by_label("Tags")).to_have_value("teacher")
+
+
+def test_methods_that_do_not_fit_the_task_are_shown_and_can_not_be_chosen(open_page: OpenPage) -> None:
+    page = ready(open_page("/p/browser/launch/?method=supervised&task=digits"))
+
+    misfit = page.locator("#f-method option[value=pso]")
+    expect(misfit).to_be_disabled()
+    expect(misfit).to_contain_text("it trains a generator, not a classifier or data set")
+    page.get_by_label("Task").select_option("points-2d")
+
+    expect(page.locator("#f-method option[value=pso]")).to_be_enabled()
+    expect(page.get_by_label("Method")).to_have_value("supervised")  # chosen before: it stays, and is said not to fit
+    expect(page.locator("#f-method-help")).to_contain_text(
+        "Supervised training does not fit this task: it trains a classifier or language model"
+    )
+    ready(page)
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator(".field.wrong", has=page.locator("#f-method"))).to_contain_text("supervised trains a classifier or causal-lm")
+
+
+def test_a_model_of_hugging_face_that_was_typed_stays_when_the_form_is_refused_and_loaded_again(open_page: OpenPage) -> None:
+    page = ready(open_page("/p/browser/launch/?method=gkd&task=stdlib-text"))
+    page.get_by_label("or a Hugging Face model as student").fill("Qwen/Qwen3-0.6B")
+    page.get_by_label("or a Hugging Face model as teacher").fill("/srv/models/llama")
+    page.get_by_label("First seed").fill("-1")
+
+    page.get_by_role("button", name="Launch").click()
+
+    expect(page.locator(".field.wrong", has_text="First seed")).to_contain_text("must be at least 0; got -1.")
+    ready(page)
+    for label, value in (("student", "Qwen/Qwen3-0.6B"), ("teacher", "/srv/models/llama")):
+        expect(page.get_by_label(f"or a Hugging Face model as {label}")).to_have_value(value)

@@ -22,7 +22,7 @@ from engine.run.export import load_model
 from engine.run.runner import execute
 from engine.spec import catalog
 from engine.spec.cards import MethodCard, TrainingSettings
-from engine.spec.run_spec import RunSpec
+from engine.spec.run_spec import Budget, RunSpec
 from engine.tasks.task import Task
 from tests.engine.tiny import Killed, Watcher, kill, student_bytes
 
@@ -150,6 +150,33 @@ def test_a_run_stopped_in_each_phase_and_resumed_equals_the_uninterrupted_one(
     assert logged + last.terms() == whole.watcher.terms()
     assert final_metrics(last) == final_metrics(whole.watcher)
     assert student_bytes(tmp_path / "last") == student_bytes(whole.workdir)
+
+
+ENDED = {"progressive-radiance", "teacher-guidance", "x-ecomla"}
+"""Methods with phases behind, or beside, the one that the budget makes longer; the runs of others go on when they have ended."""
+
+
+@every_method
+def test_a_run_that_has_ended_goes_on_with_a_larger_budget_or_says_why_not(
+    card: MethodCard, bench: Bench, whole: Made, tmp_path: Path
+) -> None:
+    steps = whole.spec.total_steps
+    longer = whole.spec.model_copy(update={"budget": Budget(steps=steps + 5)})
+    last = max(whole.workdir.glob("checkpoints/step-*"))
+    watcher = Watcher()
+
+    outcome = execute(longer, watcher, tmp_path, models=bench.models, resume=last)
+
+    if card.id in ENDED:
+        assert outcome.reason == (
+            f"The checkpoint at {last} is behind a phase of {card.id} that a larger budget makes longer; go on from an earlier one, or start "
+            f"anew with {steps + 5} steps."
+        )
+    else:
+        assert outcome.status == "succeeded", outcome.reason
+        made = int(last.name.removeprefix("step-"))
+        assert [step for step, _ in watcher.terms()] == list(range(made + 1, made + 6))
+        assert student_bytes(tmp_path) != student_bytes(whole.workdir)
 
 
 @every_method

@@ -48,14 +48,20 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, di
     return found
 
 
+def expected(name: str, how: str) -> list[dict[str, str]]:
+    """The student's hashes. A sine has other last bits in the library of another maker's processor; what that one gave is recorded beside."""
+    run = recorded_runs()[name]
+    return [run["student"], *([run["elsewhere"][how]] if "elsewhere" in run else [])]
+
+
 @pytest.mark.parametrize("name", UNCHANGED)
 def test_a_recorded_specification_gives_the_weights_that_it_gave(name: str, replayed: dict[str, dict[str, dict[str, str]]]) -> None:
-    assert replayed[name]["whole"] == recorded_runs()[name]["student"]
+    assert replayed[name]["whole"] in expected(name, "whole")
 
 
 @pytest.mark.parametrize("name", UNCHANGED)
 def test_a_recorded_checkpoint_leads_to_the_weights_that_it_led_to(name: str, replayed: dict[str, dict[str, dict[str, str]]]) -> None:
-    assert replayed[name]["resumed"] == recorded_runs()[name]["student"]
+    assert replayed[name]["resumed"] in expected(name, "resumed")
 
 
 @pytest.mark.parametrize("name", recorded_variants())

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from webapp.accounts.models import Role
 from webapp.accounts.permissions import person, project_for
 from webapp.api.responses import writing
+from webapp.launching.continuing import ContinueBody, go_on
 from webapp.launching.launch import LaunchBody, clone, launch_or_repeat
 from webapp.runs.access import run_for
 from webapp.runs.api.runs import RUNS, Runs
@@ -54,4 +55,12 @@ class CloneRun(APIView):
     def post(self, request: Request, run_id: UUID) -> Response:
         """Launches the run's spec again with what the body replaces: any field of a launch; of settings and task options only those named."""
         made = clone(run_for(request.user, run_id, Role.OPERATOR), person(request), request.data)
+        return Response(detail_of(made, is_new=True), status=status.HTTP_201_CREATED)
+
+
+class ContinueRun(APIView):
+    @extend_schema(tags=RUNS, operation_id="runs_continue", request=ContinueBody, responses=writing(RunDetailSerializer, code=201))
+    def post(self, request: Request, run_id: UUID) -> Response:
+        """Launches a new run that goes on from the last checkpoint of this one, which has ended, with a larger budget."""
+        made = go_on(run_for(request.user, run_id, Role.OPERATOR), person(request), request.data)
         return Response(detail_of(made, is_new=True), status=status.HTTP_201_CREATED)

@@ -10,7 +10,8 @@ from engine.errors import Problem
 from engine.spec import catalog
 from engine.spec.cards import MethodCard, TaskCard, TrainingSettings
 from engine.spec.reference import reference_text, run_named_by
-from engine.spec.run_spec import Budget, Cadence, RunSpec, problems_of
+from engine.spec.run_spec import Budget, Cadence, RunSpec
+from engine.spec.sentences import problems_of
 from webapp.launching.fields import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.launching.launch import LaunchOptions
 
@@ -18,20 +19,14 @@ ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority")
 """What a launch says beside the spec (LaunchOptions)."""
 
 
+HUB = "hf:"
+"""What the name of a model of Hugging Face begins with."""
+
 LONG = 20
 """Times the steps of a task's default teacher; a budget of more epochs than that was hardly meant."""
 
 DEFAULT_PRESET = "small"
 """Equal to the defaults, by the rule that every card keeps."""
-
-
-@dataclass(frozen=True)
-class SelectOption:
-    """One option of a select; `group` is its heading."""
-
-    value: str
-    label: str
-    group: str = ""
 
 
 @dataclass
@@ -76,7 +71,7 @@ class LaunchForm:
         method, task = _chosen(data.get("method"), data.get("task"))
         preset = data.get("preset", "")
         typed: dict[str, str] = {key: value for key, value in data.items() if isinstance(value, str)}
-        student = data.get("student", "")
+        student = _hub_reference(data.get("student_hf", "")) or data.get("student", "")
         settings: dict[str, Any] = {}
         budget: dict[str, Any] = {}
         if changed == "method":
@@ -88,11 +83,12 @@ class LaunchForm:
         former = catalog.methods().get(data.get("shown_method", ""))
         if changed == "method" and former is not None and student == task.student_of(former):
             student = task.student_of(method)
-        if student not in task.architectures and run_named_by(student) is None:
+        from_hub = student.startswith(HUB) and catalog.kinds()[task.kind].from_hub
+        if student not in task.architectures and run_named_by(student) is None and not from_hub:
             student = task.student_of(method)
         return cls._with(
             method, task, typed,
-            preset=preset, settings=settings, budget=budget, spec={}, about={}, student=student, teachers=data.getlist("teachers"),
+            preset=preset, settings=settings, budget=budget, spec={}, about={}, student=student, teachers=_teachers(method, data),
         )  # fmt: skip
 
     @classmethod
@@ -183,6 +179,51 @@ class LaunchForm:
         return self.method.teachers is not None
 
     @property
+    def takes_hub_models(self) -> bool:
+        """Whether the task's models may be ones of Hugging Face."""
+        return catalog.kinds()[self.task.kind].from_hub
+
+    @property
+    def student_hf(self) -> str:
+        """The name after `hf:` where the student is one of Hugging Face."""
+        return self.student.removeprefix(HUB) if self.student.startswith(HUB) else ""
+
+    @property
+    def student_empty(self) -> str:
+        """What the list of students says where the student is none of it."""
+        return "the Hugging Face model below" if self.student_hf else ""
+
+    @property
+    def teachers_hf(self) -> str:
+        """The same of the teachers, with commas between several."""
+        return ", ".join(one.removeprefix(HUB) for one in self.teachers if one.startswith(HUB))
+
+    @property
+    def task_as_set(self) -> TaskCard:
+        """The task's card under the options as they are typed, where they make sense."""
+        options = {one.name: one.value() for one in self.options}
+        return (
+            self.task
+            if problems_of(self.task.options, options)
+            else self.task.under(self.task.options.model_validate(options).model_dump())
+        )
+
+    def settle(self, students: Sequence[str], teachers: Sequence[str]) -> None:
+        """Chooses among what is offered where what was chosen is not: after another method or task."""
+        if self.student not in students and not self.student_hf:
+            self.student = students[0] if self.method.student.trained_weights and students else self.task.student_of(self.method)
+        self.teachers = [one for one in self.teachers if one in teachers or one.startswith(HUB)]
+
+    @property
+    def misfit(self) -> str:
+        """Why the method can't be launched on the task, where a person has chosen both; empty where it can."""
+        return (
+            f"{self.method.title} does not fit this task: {misfit_of(self.method, self.task)}."
+            if self.task.kind_of(self.method) is None
+            else ""
+        )
+
+    @property
     def baseline_label(self) -> str:
         """What is ticked to run the method's baseline as well; empty where it has none."""
         baseline = self.method.baseline
@@ -206,7 +247,7 @@ class LaunchForm:
             "settings": {one.name: one.value() for one in self.settings},
             "task_options": {one.name: one.value() for one in self.options},
             "teachers": self.teachers if self.takes_teachers else [],
-            "student": self.student,
+            "student": self.student or None,
             "budget": budget or None,
             "cadence": {one.name: one.value() for one in self.cadence},
             **{one.path: one.value() for one in [*self.seed, *self.place]},
@@ -222,6 +263,12 @@ class LaunchForm:
                 self.budget[0].errors.append(problem.message)
             else:
                 self.problems.append(problem)
+
+
+def misfit_of(method: MethodCard, task: TaskCard) -> str:
+    """`it trains a generator, not a classifier or data set`."""
+    trained, judged = (" or ".join(catalog.kinds()[kind].title for kind in kinds) for kinds in (method.student.kinds, task.kinds))
+    return f"it trains a {trained}, not a {judged}"
 
 
 def _about(typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
@@ -242,6 +289,17 @@ def _settings(method: MethodCard, task: TaskCard, typed: Mapping[str, str] | Non
     return fields
 
 
+def budget_fields(typed: QueryDict) -> list[Field]:
+    """A budget alone, as it was typed."""
+    return fields_of(
+        Budget,
+        at="budget",
+        typed={name: str(typed.get(name, "")) for name in (f"budget.{each}" for each in BUDGET)},
+        values={},
+        only=BUDGET,
+    )
+
+
 def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping[str, Any]) -> list[Field]:
     """An empty budget is the method's own number of steps or epochs, which its field says in gray."""
     fields = fields_of(Budget, at="budget", typed=typed, values=values, only=BUDGET)
@@ -249,33 +307,6 @@ def _budget(method: MethodCard, typed: Mapping[str, str] | None, values: Mapping
     length = next(one for one in fields if one.name == name)
     length.placeholder = f"{usual} {name} unless set"
     return fields
-
-
-def method_choices(task: TaskCard) -> list[SelectOption]:
-    """Methods whose student the task can judge, by family; others can't be launched on it."""
-    cards = sorted(catalog.methods().values(), key=lambda card: (card.family, card.title))
-    return [SelectOption(one.id, one.title, one.family) for one in cards if task.kind_of(one) is not None]
-
-
-def task_choices() -> list[SelectOption]:
-    return [SelectOption(one.id, one.title) for one in catalog.tasks().values()]
-
-
-def student_choices(task: TaskCard, models: Sequence[SelectOption]) -> list[SelectOption]:
-    """The task's architectures, then trained models to go on from."""
-    built_in = [
-        SelectOption(name, f"{name}: {one.description}", "New, from a pretrained model" if one.pretrained else "New, with random weights")
-        for name, one in task.architectures.items()
-    ]
-    return built_in + [SelectOption(one.value, one.label, "Go on from a trained model") for one in models]
-
-
-def teacher_recipe(task: TaskCard) -> dict[str, Any]:
-    """The spec of the task's default teacher; nothing where it has none."""
-    if task.teacher_preset is None:
-        return {"task": task.id}
-    settings, budget = preset_values(task.teacher_preset)
-    return {"method": task.teacher_method, "task": task.id, "student": task.teacher, "settings": settings, "budget": budget}
 
 
 def _chosen(method_id: Any, task_id: Any) -> tuple[MethodCard, TaskCard]:
@@ -287,6 +318,19 @@ def _chosen(method_id: Any, task_id: Any) -> tuple[MethodCard, TaskCard]:
         fitting = [usual, *methods.values()] if task is None else [one for one in (usual, *methods.values()) if task.kind_of(one)]
         method = fitting[0] if fitting else usual
     return method, task or tasks[method.task]
+
+
+def _hub_reference(typed: str) -> str:
+    """`org/name` or `hf:org/name` as a reference; empty for nothing."""
+    name = typed.strip().removeprefix(HUB).strip()
+    return f"{HUB}{name}" if name else ""
+
+
+def _teachers(method: MethodCard, data: QueryDict) -> list[str]:
+    """Those that were chosen and those that were typed; of one teacher what was typed, if anything was."""
+    typed = [ref for part in data.get("teachers_hf", "").split(",") if (ref := _hub_reference(part))]
+    one = method.teachers is not None and method.teachers.at_most == 1
+    return typed if typed and one else [*data.getlist("teachers"), *typed]
 
 
 def _reference(value: Any) -> str:

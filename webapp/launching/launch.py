@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from django.db.models import F
 from pydantic import Field
 
 from engine.errors import Problem, SpecError
-from engine.spec.cards import Needs, StrictModel
+from engine.spec.cards import StrictModel
+from engine.spec.completion import examined
 from engine.spec.earlier_names import upgraded
-from engine.spec.run_spec import ModelRef, RunSpec, problems_of
+from engine.spec.run_spec import RunSpec
+from engine.spec.sentences import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Project, Role, User
 from webapp.accounts.permissions import project_for
@@ -22,9 +25,10 @@ from webapp.catalog.models import Method, ModelRecord, Task
 from webapp.conflict import Conflict
 from webapp.gate import limits
 from webapp.launching.baseline import baseline_of, refused
+from webapp.launching.fitting import model_problems
 from webapp.runs import lifecycle
 from webapp.runs.actions import MOST_TAGS, Notes, Priority, Tag
-from webapp.runs.models import IdempotencyKey, Run, State
+from webapp.runs.models import IdempotencyKey, Run
 
 KEY_LENGTH = 200
 
@@ -91,14 +95,24 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     limits.spend("launch", str(user.pk))
     if not isinstance(changes, Mapping | None):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")
-    options, spec = _parsed(project, _changed(body_of(run), upgraded(changes or {})))
-    if options.seeds != 1 or options.with_baseline:
-        raise SpecError.at("seeds" if options.seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")
+    options, spec, _ = _understood(project, _changed(body_of(run), upgraded(changes or {})), one_run=True)
     (number,) = take_numbers(project)
-    clone = _create(project, user, spec, options, name=_name(spec, spec.seed, options), number=number)
+    clone = _create(project, user, spec, options, name=_name(spec, _student_name(project, spec), spec.seed, options), number=number)
     Run.objects.filter(pk=clone.pk).update(cloned_from=run)
     _submit(clone, user, "cloned", origin=str(run.pk))
     return _fresh([clone.pk])[0]
+
+
+def launch_continued(project: Project, user: User, origin: Run, spec: RunSpec, *, config_hash: str) -> Run:
+    """A queued run with this spec that begins with the last checkpoint of `origin`, under its name, tags and notes."""
+    (number,) = take_numbers(project)
+    about = body_of(origin)
+    options = LaunchOptions.model_validate({name: about[name] for name in ("tags", "notes", "priority")})
+    run = _create(project, user, spec, options, name=f"{origin.name[:188]} · continued", number=number)
+    place = {"checkpoint_step": origin.checkpoint_step, "checkpoint_path": origin.checkpoint_path, "began_after": origin.checkpoint_step}
+    Run.objects.filter(pk=run.pk).update(continued_from=origin, config_hash=config_hash, step=origin.checkpoint_step or 0, **place)
+    _submit(run, user, "continued", origin=str(origin.pk))
+    return _fresh([run.pk])[0]
 
 
 def body_of(run: Run) -> dict[str, Any]:
@@ -116,25 +130,36 @@ def take_numbers(project: Project, count: int = 1) -> range:
     return range(last - count + 1, last + 1)
 
 
-def default_name(spec: RunSpec) -> str:
-    """`vanilla-kd mlp-16 seed 0`."""
-    return f"{spec.method} {spec.student} seed {spec.seed}"[:200]
+def default_name(spec: RunSpec, student: str) -> str:
+    """`vanilla-kd mlp-16 seed 0`, with the student's name for people."""
+    end = f" seed {spec.seed}"
+    return f"{spec.method} {student}"[: 200 - len(end)] + end
+
+
+def _student_name(project: Project, spec: RunSpec) -> str:
+    """The student by what people call it: an architecture, a run by its name, a model of Hugging Face by the last part of its own."""
+    ref = spec.student
+    assert ref is not None, "a parsed spec has a student"
+    if ref.source == "run":
+        return f"from {Run.objects.filter(project=project).values_list('name', flat=True).get(pk=ref.name)}"
+    return PurePosixPath(ref.name).name or ref.name
 
 
 def _launch(project: Project, user: User, body: Any) -> list[Run]:
-    options, spec = _parsed(project, body)
-    baseline_spec = _baseline_of(project, spec) if options.with_baseline else None
+    options, spec, baseline_spec = _understood(project, body)
     seeds = range(spec.seed, spec.seed + options.seeds)
     numbers = iter(take_numbers(project, len(seeds) * (1 if baseline_spec is None else 2)))
+
+    student = _student_name(project, spec)
 
     def create(one: RunSpec, seed: int, name: str) -> Run:
         return _create(project, user, one.model_copy(update={"seed": seed}), options, name=name, number=next(numbers))
 
-    runs = [create(spec, seed, _name(spec, seed, options)) for seed in seeds]
+    runs = [create(spec, seed, _name(spec, student, seed, options)) for seed in seeds]
     baselines = []
     if baseline_spec is not None:
         for run, seed in zip(runs, seeds, strict=True):
-            name = f"{_name(baseline_spec, seed, options)[:188]}{' · baseline' if options.name else ''}"
+            name = f"{_name(baseline_spec, student, seed, options)[:188]}{' · baseline' if options.name else ''}"
             run.baseline = create(baseline_spec, seed, name)
             run.save(update_fields=["baseline"])
             baselines.append(run.baseline)
@@ -160,28 +185,36 @@ def _changed(body: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _parsed(project: Project, body: Any) -> tuple[LaunchOptions, RunSpec]:
-    """Options and a complete spec whose models exist. Raises SpecError with what is wrong in either."""
+def _understood(project: Project, body: Any, *, one_run: bool = False) -> tuple[LaunchOptions, RunSpec, RunSpec | None]:
+    """Options, a complete spec whose models exist, and its baseline's when it is asked for. Raises SpecError with all that is wrong in any."""
     if not isinstance(body, Mapping):
         raise SpecError.at("", "the body must be a JSON object with at least method and task.")
     if problems := unstorable(body):
         raise SpecError(problems)
     given = {name: body[name] for name in LaunchOptions.model_fields if name in body}
-    problems = problems_of(LaunchOptions, given)
-    spec: RunSpec | None = None
-    try:
-        spec = RunSpec.parse({name: value for name, value in body.items() if name not in LaunchOptions.model_fields})
-    except SpecError as error:
-        problems += error.problems
-    if spec is not None:
-        problems += _catalog_problems(spec)
-        problems += _model_problems(project, spec)
-    if problems or spec is None:
+    found = examined({name: value for name, value in body.items() if name not in LaunchOptions.model_fields})
+    problems = problems_of(LaunchOptions, given) + found.problems
+    baseline = None
+    if found.spec is not None:
+        said = {one.field for one in problems}
+        further = _catalog_problems(found.spec) + model_problems(project, found.spec) + _seed_problems(found.spec, given, one_run=one_run)
+        problems += [one for one in further if one.field not in said]
+        if given.get("with_baseline") is True and not one_run:
+            baseline, refused_baseline = _baseline_of(project, found.spec, alone=bool(problems))
+            problems += refused_baseline
+    if problems or found.spec is None:
         raise SpecError(problems)
-    options = LaunchOptions.model_validate(given)
-    if spec.seed + options.seeds > 2**63:
-        raise SpecError.at("seeds", f"{options.seeds} seeds from {spec.seed} on pass the largest seed, 2⁶³ − 1; start lower.")
-    return options, spec
+    return LaunchOptions.model_validate(given), found.spec, baseline
+
+
+def _seed_problems(spec: RunSpec, given: Mapping[str, Any], *, one_run: bool) -> list[Problem]:
+    """How many runs there are, and with which seeds."""
+    seeds = given.get("seeds", 1)
+    if one_run and (seeds != 1 or given.get("with_baseline", False) is not False):
+        return [Problem("seeds" if seeds != 1 else "with_baseline", "a clone is one run; launch the spec anew for more.")]
+    if isinstance(seeds, int) and spec.seed + seeds > 2**63:
+        return [Problem("seeds", f"{seeds} seeds from {spec.seed} on pass the largest seed, 2⁶³ − 1; start lower.")]
+    return []
 
 
 def _catalog_problems(spec: RunSpec) -> list[Problem]:
@@ -194,56 +227,20 @@ def _catalog_problems(spec: RunSpec) -> list[Problem]:
     return problems
 
 
-def _model_problems(project: Project, spec: RunSpec) -> list[Problem]:
-    """Every `run:<id>` must be a succeeded run of this project, with a student that fits the task."""
-    refs = {f"teachers.{index}": ref for index, ref in enumerate(spec.teachers)}
-    if spec.student is not None:
-        refs["student"] = spec.student
-    named = {field: ref for field, ref in refs.items() if ref.source == "run"}
-    if not named:
-        return []
-    found = Run.objects.filter(project=project, deleted_at=None).select_related("model").in_bulk([UUID(ref.name) for ref in named.values()])
-    problems = []
-    for field, ref in named.items():
-        needs = spec.card.student if field == "student" else spec.card.teachers
-        assert needs is not None, "a parsed spec has teachers only where its method takes them"
-        if sentence := _misfit(found.get(UUID(ref.name)), ref, spec, needs):
-            problems.append(Problem(field, sentence))
-    return problems
+def _baseline_of(project: Project, spec: RunSpec, *, alone: bool) -> tuple[RunSpec | None, list[Problem]]:
+    """As `baseline_of`, and why there is none; its models must fit it too. `alone`: the spec has problems of its own, so nobody can say more of
+    its baseline than whether it has one."""
+    try:
+        baseline = baseline_of(spec)
+    except SpecError as error:
+        return None, [] if alone and spec.card.baseline is not None else error.problems
+    problems = [] if alone else [*_catalog_problems(baseline), *model_problems(project, baseline)]
+    return baseline, refused(baseline.method, problems)
 
 
-def _misfit(run: Run | None, ref: ModelRef, spec: RunSpec, needs: Needs) -> str | None:
-    """Why a run's student can't be used, as a sentence; None when it can."""
-    if run is None:
-        return f"{ref} is not a run of this project; copy the id from the page of a finished run."
-    if run.state != State.SUCCEEDED:
-        return f"{ref} is {run.state}; only the student of a succeeded run can be used."
-    model: ModelRecord | None = getattr(run, "model", None)
-    if model is None:
-        return f"{ref} left no model; choose another run."
-    if run.task_id != spec.task and not needs.foreign:
-        return f"{ref} was trained on the task {run.task_id}, this run is on {spec.task}; choose a model of {spec.task}."
-    if model.kind not in needs.kinds:
-        return f"{ref} is a {model.kind}; {spec.method} takes a {' or '.join(needs.kinds)}."
-    if model.meta.get("input_shape") != list(spec.task_card.input_shape):
-        return f"{ref} reads examples of another shape than those of {spec.task}; choose another model."
-    classes = model.meta.get("classes")
-    if classes != spec.task_card.classes and not needs.foreign:
-        return f"{ref} tells {classes} classes apart, the task {spec.task} has {spec.task_card.classes}; choose a model with as many."
-    return None
-
-
-def _baseline_of(project: Project, spec: RunSpec) -> RunSpec:
-    """As `baseline_of`; its models must fit it too."""
-    baseline = baseline_of(spec)
-    if problems := [*_catalog_problems(baseline), *_model_problems(project, baseline)]:
-        raise SpecError(refused(baseline.method, problems))
-    return baseline
-
-
-def _name(spec: RunSpec, seed: int, options: LaunchOptions) -> str:
+def _name(spec: RunSpec, student: str, seed: int, options: LaunchOptions) -> str:
     if not options.name.strip():
-        return default_name(spec.model_copy(update={"seed": seed}))
+        return default_name(spec.model_copy(update={"seed": seed}), student)
     return options.name if options.seeds == 1 else f"{options.name[:170]} · seed {seed}"
 
 

@@ -9,4 +9,5 @@ urlpatterns = [
     path("p/<slug:slug>/launch/fields/", views.launch_fields, name="launch-fields"),
     path("p/<slug:slug>/launch/budget/", views.launch_budget, name="launch-budget"),
     path("runs/<uuid:run_id>/clone/", views.run_clone, name="run-clone"),
+    path("runs/<uuid:run_id>/continue/", views.run_continue, name="run-continue"),
 ]

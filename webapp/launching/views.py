@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from typing import Any
 from uuid import UUID
@@ -13,20 +14,20 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from engine.errors import Problem, SpecError
+from engine.models.foreign import PACKAGES, policy_known
 from engine.spec.reference import run_reference
 from webapp.accounts.models import Project, Role
 from webapp.accounts.permissions import project_for
 from webapp.accounts.requests import SignedIn
-from webapp.catalog.models import ModelRecord
-from webapp.launching.form import DEFAULT_PRESET, LaunchForm, SelectOption, method_choices, student_choices, task_choices, teacher_recipe
+from webapp.conflict import Conflict
+from webapp.launching.continuing import go_on
+from webapp.launching.form import DEFAULT_PRESET, LaunchForm, budget_fields
 from webapp.launching.launch import body_of, clone
 from webapp.launching.launch import launch as launch_runs
+from webapp.launching.offered import Offer, method_choices, offers, student_choices, task_choices, teacher_recipe
 from webapp.runs.access import run_for
-from webapp.runs.history.headline import latest_values
 from webapp.runs.models import Run
 from webapp.runs.page.views import action
-from webapp.runs.templatetags.shown import metric
-from webapp.trained_models.rows import models_of
 
 
 @require_http_methods(["GET", "POST"])
@@ -55,7 +56,9 @@ def launch_fields(request: SignedIn, slug: str) -> HttpResponse:
     """The form's fields after another method, task or preset was chosen; what was typed is kept where it still means something."""
     project = project_for(request.user, slug, at_least=Role.OPERATOR)
     form = LaunchForm.typed(request.POST, changed=request.htmx.trigger_name or "")
-    return render(request, "launching/_launch_fields.html", _context(project, form))
+    students, teachers = offers(project, form.method, form.task_as_set)
+    form.settle([one.value for one in student_choices(form.method, form.task, students.models)], [one.value for one in teachers.models])
+    return render(request, "launching/_launch_fields.html", _context(project, form, (students, teachers)))
 
 
 @require_POST
@@ -69,6 +72,20 @@ def launch_budget(request: SignedIn, slug: str) -> HttpResponse:
 run_clone = action(lambda user, run_id: clone(run_for(user, run_id, Role.OPERATOR), user), "Cloned: this is the new run.")
 
 
+@require_POST
+@login_required
+def run_continue(request: SignedIn, run_id: UUID) -> HttpResponse:
+    run = run_for(request.user, run_id, Role.OPERATOR)
+    budget = {field.name: field.value() for field in budget_fields(request.POST) if field.raw.strip()}
+    try:
+        made = go_on(run, request.user, {"budget": budget})
+    except (Conflict, SpecError) as error:
+        messages.error(request, str(error))
+        return redirect("run-detail", run_id=run_id)
+    messages.success(request, "Queued: this is the new run, which goes on from the other's last checkpoint.")
+    return redirect("run-detail", run_id=made.pk)
+
+
 def _first(request: SignedIn, project: Project) -> HttpResponse:
     """The page before anything was typed: from a run to clone, the recipe of a teacher, or the method and task in the address."""
     if origin := _cloned(request):
@@ -78,11 +95,13 @@ def _first(request: SignedIn, project: Project) -> HttpResponse:
     form = LaunchForm.first({"method": request.GET.get("method"), "task": task}, preset=request.GET.get("preset") or DEFAULT_PRESET)
     if request.GET.get("recipe") == "teacher":
         form = LaunchForm.first(teacher_recipe(form.task), {"tags": ["teacher"]})
-    elif form.takes_teachers and not form.teachers:
-        trained = [one.value for one in _trained(project, form.task.id)]
+    students, teachers = offers(project, form.method, form.task_as_set)
+    if form.takes_teachers and not form.teachers:
+        trained = [one.value for one in teachers.models]
         wanted = run_reference(request.GET.get("teacher", ""))
         form.teachers = [wanted] if wanted in trained else trained[:1]
-    return _page(request, project, form)
+    form.settle([one.value for one in student_choices(form.method, form.task, students.models)], form.teachers)
+    return _page(request, project, form, (students, teachers))
 
 
 def _cloned(request: SignedIn) -> Run | None:
@@ -93,35 +112,27 @@ def _cloned(request: SignedIn) -> Run | None:
         return None
 
 
-def _page(request: SignedIn, project: Project, form: LaunchForm, *, status: int = 200, **more: Any) -> HttpResponse:
-    context = {**_context(project, form), "idempotency_key": secrets.token_urlsafe(12), **more}
+def _page(
+    request: SignedIn, project: Project, form: LaunchForm, offered: tuple[Offer, Offer] | None = None, *, status: int = 200, **more: Any
+) -> HttpResponse:
+    context = {**_context(project, form, offered), "idempotency_key": secrets.token_urlsafe(12), **more}
     return render(request, "launching/launch.html", context, status=status)
 
 
-def _context(project: Project, form: LaunchForm) -> dict[str, Any]:
-    models = _trained(project, form.task.id)
+def _context(project: Project, form: LaunchForm, offered: tuple[Offer, Offer] | None = None) -> dict[str, Any]:
+    students, teachers = offered or offers(project, form.method, form.task_as_set)
     return {
         "project": project,
         "section": "runs",
         "form": form,
         "methods": method_choices(form.task),
         "tasks": task_choices(),
-        "students": student_choices(form.task, models),
-        "teachers": models,
+        "students": student_choices(form.method, form.task, students.models),
+        "student_offer": students,
+        "teacher_offer": teachers,
+        "policy": policy_known(os.environ),
+        "packages": list(PACKAGES),
     }
-
-
-def _trained(project: Project, task: str) -> list[SelectOption]:
-    """The project's 200 newest trained models of a task, as references: the largest first, among equals the most accurate."""
-    models = list(models_of(project, task=task)[:200])
-    accuracy = latest_values([one.run_id for one in models], "accuracy")
-    models.sort(key=lambda one: (-(one.parameters or 0), -accuracy.get(one.run_id, 0.0)))
-    return [SelectOption(run_reference(one.run_id), _model_label(one, accuracy.get(one.run_id))) for one in models]
-
-
-def _model_label(model: ModelRecord, accuracy: float | None) -> str:
-    about = model.architecture if accuracy is None else f"{model.architecture}, accuracy {metric(accuracy, 'accuracy')}"
-    return f"{model.name} #{model.run.number} ({about})"
 
 
 def _parsed(text: str) -> dict[str, Any]:

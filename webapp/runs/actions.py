@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from engine.errors import SpecError
 from engine.spec.cards import StrictModel
-from engine.spec.run_spec import problems_of
+from engine.spec.sentences import problems_of
 from webapp.accounts import audit
 from webapp.accounts.models import Role, User
 from webapp.api.body import unstorable

@@ -60,6 +60,19 @@ class Run(models.Model):
         help_text="The run of its method's baseline, launched beside it.",
     )
     teachers = models.ManyToManyField("catalog.ModelRecord", blank=True, related_name="taught_runs")
+    continued_from = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="continuations",
+        help_text="The run whose last checkpoint this one began with.",
+    )
+    began_after = models.BigIntegerField(
+        null=True,
+        blank=True,
+        help_text="The step of that checkpoint: this run's own steps come after it. Null for a run of its own.",
+    )
     cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
 
     state = models.CharField(max_length=12, choices=State.choices, default=State.DRAFT)

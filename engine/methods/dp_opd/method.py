@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from engine.errors import SpecError
 from engine.losses.tokens import completion_log_probs, completion_logits, token_divergence
-from engine.method import Batch, Diagnostics, Logs, Phase
+from engine.method import Batch, Diagnostics, Length, Logs, Phase
 from engine.methods.dp_opd.card import Settings, card
 from engine.methods.dp_opd.mechanism import Gradients, clipped_sum, noised_mean, per_record_gradients, zeros_like_parameters
 from engine.methods.dp_opd.privacy import Account, noise_for
@@ -75,6 +75,15 @@ class DPOPD(LanguageMethod):
             )
         except ValueError as error:
             raise SpecError.at("settings.epsilon", f"{error}; got {chosen.epsilon:g}.") from None
+
+    def lengthened(self, before: Length) -> None:
+        """Raises SpecError where the noise follows from ε: it was made for the steps that the run began with."""
+        if self.settings.noise_multiplier is None:
+            raise SpecError.at(
+                "budget.steps",
+                f"must stay {before.steps}: the noise of the steps so far was chosen for as many, and more would pass ε = "
+                f"{self.settings.epsilon:g}; got {self.budget.steps}. Start anew.",
+            )
 
     def poisson_batch(self, step: int, generator: torch.Generator) -> Batch:
         """Each record with chance q, independently: a batch of any size, often enough another one, maybe of none.

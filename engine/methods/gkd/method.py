@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import SpecError
 from engine.losses.divergences import entropy, softened_log_probs
 from engine.losses.tokens import divergence_of_log_probs, reduce_tokens
-from engine.method import Batch, Diagnostics, Logs, Phase
+from engine.method import Batch, Diagnostics, Length, Logs, Phase
 from engine.methods.gkd.card import Settings, card
 from engine.models.language import CausalLM
 from engine.rollout.best_student import BestStudent
@@ -43,6 +44,9 @@ class Gkd(LanguageMethod):
 
     def phases(self) -> Iterator[Phase]:
         yield Phase("distill", self.step, self.budget.steps, data=self.rollouts, end=self.report_at_end)
+
+    def lengthened(self, before: Length) -> None:
+        self.entropies = F.pad(self.entropies, (0, self.budget.steps - len(self.entropies)))
 
     # Rollouts
 

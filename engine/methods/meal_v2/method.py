@@ -8,13 +8,14 @@ because the released code and the paper differ in its sign.
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.losses.divergences import averaged_log_probs, entropy, soft_cross_entropy, softened_log_probs
 from engine.losses.labels import label_cross_entropy
 from engine.losses.precision import full_precision
 from engine.losses.reversal import reversed_gradient
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Length, Logs, Method, Phase
 from engine.methods.meal_v2 import charts
 from engine.methods.meal_v2.card import Settings, card
 from engine.methods.meal_v2.discriminator import discriminator, discriminator_accuracy, discriminator_loss, is_dead, judged
@@ -44,6 +45,9 @@ class MealV2(Method):
         )
         self.start: dict[str, float] = {}  # the student's accuracy and NLL on validation before the teachers
         self.history = torch.zeros(3, self.epochs(), device=self.device)  # sums of L_D and of its accuracy, and their count, by epoch
+
+    def lengthened(self, before: Length) -> None:
+        self.history = F.pad(self.history, (0, self.epochs() - self.history.shape[1]))
 
     def phases(self) -> Iterator[Phase]:
         if self.settings.warm_up_epochs:

@@ -52,9 +52,10 @@ class OuterLoopHistory:
         return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Tensors are copied into those that are here."""
+        """Tensors are copied into those that are here, of a shorter course into their beginning."""
         for name, value in state.items():
             if isinstance(value, Tensor):
-                getattr(self, name).copy_(value)
+                here = getattr(self, name)
+                (here[: len(value)] if value.dim() else here).copy_(value)
             else:
                 setattr(self, name, value)

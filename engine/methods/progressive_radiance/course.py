@@ -29,6 +29,14 @@ class ProgressCourse:
             self.counts[done // self.every] = torch.bincount(bins, minlength=BINS).float()
             self.errors[done // self.every] = physical
 
+    def lengthen(self, before: int) -> None:
+        """What was noted of a stage of `before` steps, at the distances of a longer one: at each the nearest."""
+        nearest = (torch.arange(NOTED + 1) * self.every / -(-before // NOTED)).round().long()
+        for noted in (self.counts, self.errors):
+            known = noted[nearest[nearest <= NOTED]]
+            noted.zero_()
+            noted[: len(known)] = known
+
     @property
     def noted(self) -> Tensor:
         """The counts so far, (times, BINS)."""

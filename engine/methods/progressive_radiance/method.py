@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from engine.method import Batch, Diagnostics, Logs, Method, Phase
+from engine.method import Batch, Diagnostics, Length, Logs, Method, Phase
 from engine.methods.progressive_radiance.card import Settings, card
 from engine.methods.progressive_radiance.course import ProgressCourse
 from engine.methods.progressive_radiance.early_warnings import early_warnings
@@ -65,6 +65,9 @@ class ProgressiveRadiance(Method):
         # Rate 0 freezes a group; without a gradient it keeps its moments as well.
         self.optimizer = torch.optim.Adam([{"params": [parameter], "lr": 0.0, "name": name} for name, parameter in groups.items()])
         self.course = ProgressCourse(self.budget.steps, self.device)
+
+    def lengthened(self, before: Length) -> None:
+        self.course.lengthen(before.steps)
 
     # Stages
 

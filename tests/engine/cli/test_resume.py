@@ -1,5 +1,6 @@
 """Going on at the command line: from the newest checkpoint that is whole, or from the one that was asked for."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -83,3 +84,27 @@ def test_what_else_lies_beside_the_checkpoints_is_nobodys(name: str, run: Path) 
 
     assert code == 0
     assert (run / "run/checkpoints" / name).read_text() == "notes"
+
+
+def test_a_run_that_has_ended_goes_on_when_its_spec_has_more_steps(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = json.loads((run / "spec.json").read_text())
+    _, newest = checkpoint.folders_in(run / "run/checkpoints")
+    steps = int(newest.name.removeprefix("step-"))
+    (run / "spec.json").write_text(json.dumps(spec | {"budget": {"steps": steps + 3}}))
+
+    code = resume(run)
+
+    lines = [json.loads(line) for line in (run / "run/metrics.jsonl").read_text().splitlines()]
+    kept = [line["step"] for line in lines if "loss" in line]
+    assert (code, kept) == (0, list(range(1, steps + 4)))
+    assert f"Goesonafterstep{steps}withabudgetof{steps + 3}steps;" in "".join(capsys.readouterr().err.split())
+
+
+def test_a_run_that_has_fewer_steps_in_its_spec_than_it_had_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps(spec | {"budget": {"steps": 1}}))
+
+    code = resume(run, "--quiet")
+
+    assert code == 2
+    assert capsys.readouterr().err.endswith("this run has 1 step. A run that goes on may have a larger budget, and no smaller one.\n")

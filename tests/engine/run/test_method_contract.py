@@ -45,6 +45,7 @@ def test_the_public_names_of_a_method_are_these() -> None:
         "diagnostics",
         "judged",
         "reads",
+        "lengthened",
         "finish",
         "upgraded_state",
         "make_optimizer",

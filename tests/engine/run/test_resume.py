@@ -147,8 +147,7 @@ def test_a_checkpoint_is_announced_with_its_place_in_the_runs_folder(tmp_path: P
     ("change", "sentence"),
     [
         ({"seed": 4}, "its seed is 0, this run's is 4."),
-        ({"settings": {"learning_rate": 0.5}}, "its settings.learning_rate is None, this run's is 0.5."),
-        ({"budget": Budget(steps=13)}, "its budget.steps is 12, this run's is 13."),
+        ({"settings": {"learning_rate": 0.5}}, "its settings.learning_rate is 0.01, this run's is 0.5."),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_with_the_field_that_differs(

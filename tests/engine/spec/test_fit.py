@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from engine.errors import Problem, SpecError
-from engine.spec.run_spec import Budget, Cadence, RunSpec, problems_of
+from engine.spec.run_spec import Budget, Cadence, RunSpec
+from engine.spec.sentences import problems_of
 
 RUNS = [f"run:00000000-0000-4000-8000-{number:012d}" for number in range(1, 4)]
 KJV = {"method": "x-ecomla", "task": "kjv", "teachers": RUNS[:1]}

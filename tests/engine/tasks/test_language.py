@@ -1,6 +1,7 @@
 """The tasks with text: how it is cut, what a row is, and how a model is judged."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -216,6 +217,75 @@ def test_a_pretrained_model_of_another_vocabulary_is_refused(task, tmp_path):
         task.open_hf(str(tmp_path), "teachers.0")
 
     assert str(refused.value) == f"teachers.0: must have the 48 words of the task stdlib-text; hf:{tmp_path} has 11."
+
+
+def saved_llama(folder, words):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=words, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, max_position_embeddings=64
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_characters(folder, characters):
+    """A tokenizer of the library whose words are these characters, and one for every other."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {character: at for at, character in enumerate(characters)} | {"<other>": len(characters)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<other>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+
+
+def refusal_of(task, folder):
+    with pytest.raises(SpecError) as refused:
+        task.open_hf(str(folder), "teachers.0")
+    return str(refused.value)
+
+
+def test_a_pretrained_model_with_the_words_of_the_task_is_opened(task, tmp_path):
+    saved_llama(tmp_path, task.vocabulary.size)
+    save_characters(tmp_path, task.vocabulary.characters)
+
+    model, blueprint = task.open_hf(str(tmp_path), "teachers.0")
+
+    assert (model.vocabulary, blueprint["architecture"]) == (48, f"hf:{tmp_path}")
+
+
+def test_one_with_as_many_words_that_are_others_is_refused(task, tmp_path):
+    words = task.vocabulary.characters
+    saved_llama(tmp_path, task.vocabulary.size)
+    save_characters(tmp_path, words[:3] + words[4] + words[3] + words[5:])
+    text = task.vocabulary.decode(task.tokens["validation"].tolist())
+    at = min(text.index(words[3]), text.index(words[4]))
+
+    sentence = refusal_of(task, tmp_path)
+
+    assert re.fullmatch(
+        f"teachers.0: must read text as the task stdlib-text does; the tokenizer of hf:{re.escape(str(tmp_path))} \\([0-9a-f]{{8}}\\) and that of "
+        f"the task \\({task.vocabulary.fingerprint()[:8]}\\) part at token {at} of the task's validation text.",
+        sentence,
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # of the second, transformers makes an empty tokenizer up
+def test_one_without_a_tokenizer_is_refused(family, task, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    if family == "llama":
+        saved_llama(tmp_path, task.vocabulary.size)
+    else:
+        config = GPT2Config(vocab_size=48, n_embd=8, n_layer=1, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
+        GPT2LMHeadModel(config).save_pretrained(tmp_path)
+
+    sentence = refusal_of(task, tmp_path)
+
+    assert sentence.startswith(
+        "teachers.0: must bring the tokenizer that its words are of, to be compared with that of the task stdlib-text: "
+        f"hf:{tmp_path} has no tokenizer that "
+    )
 
 
 @pytest.mark.parametrize("architecture", sorted(catalog.tasks()["stdlib-text"].architectures))

@@ -52,6 +52,7 @@ WRITES = [
     Endpoint("stop", "post", "runs/{run}/stop/", needs=Role.OPERATOR),
     Endpoint("resume", "post", "runs/{run}/resume/", needs=Role.OPERATOR, run="stopped"),
     Endpoint("retry", "post", "runs/{run}/retry/", needs=Role.OPERATOR, run="stopped"),
+    Endpoint("continue", "post", "runs/{run}/continue/", {"budget": {"steps": 0}}, code=400, needs=Role.OPERATOR),
     Endpoint("clone", "post", "runs/{run}/clone/", {}, code=201, needs=Role.OPERATOR),
     Endpoint("restore", "post", "runs/{run}/restore/", needs=Role.OPERATOR, run="trashed"),
 ]

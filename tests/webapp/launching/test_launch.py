@@ -156,7 +156,24 @@ def test_a_student_can_begin_with_the_weights_of_an_earlier_run(project: Project
     run = launch(project, operator, {**SPEC, "student": f"run:{earlier.pk}"})[0]
 
     assert run.spec["student"]["name"] == str(earlier.pk)
-    assert run.name == f"supervised run:{earlier.pk} seed 0"
+    assert run.name == "supervised from finished seed 0"
+
+
+def test_a_long_name_of_the_student_leaves_room_for_the_seed(project: Project, operator: User, finished_run: RunMaker) -> None:
+    earlier = finished_run(name="n" * 200)
+
+    runs = launch(project, operator, {**SPEC, "student": f"run:{earlier.pk}", "seeds": 2})
+
+    assert [run.name for run in runs] == [f"supervised from {'n' * 177} seed {seed}" for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(("student", "name"), [("hf:/srv/models/llama", "llama"), ("hf:Qwen/Qwen3-0.6B", "Qwen3-0.6B"), ("hf:/", "/")])
+def test_a_model_of_hugging_face_is_in_the_name_by_the_last_part_of_its_own(
+    student: str, name: str, project: Project, operator: User, finished_run: RunMaker
+) -> None:
+    (run,) = launch(project, operator, {"method": "supervised", "task": "kjv", "student": student, "budget": {"steps": 2}})
+
+    assert run.name == f"supervised {name} seed 0"
 
 
 def test_an_unknown_method_is_refused_with_the_list_of_those_that_are(project: Project, operator: User) -> None:
@@ -176,7 +193,41 @@ def test_a_setting_out_of_range_is_refused_with_its_path(project: Project, opera
 def test_all_that_is_wrong_is_told_at_once(project: Project, operator: User) -> None:
     found = problems(project, operator, {**SPEC, "settings": {"batch_size": 0}, "seeds": 101, "nonsense": 1})
 
-    assert [field for field, _ in found] == ["seeds", "nonsense"]
+    assert [field for field, _ in found] == ["seeds", "nonsense", "settings.batch_size"]
+
+
+def test_models_seeds_and_the_baseline_are_told_with_the_rest(project: Project, operator: User, finished_run: RunMaker) -> None:
+    queued = launch(project, operator, SPEC)[0]
+    body = {
+        "method": "ps-kd",
+        "task": "digits",
+        "teachers": [f"run:{queued.pk}"],
+        "student": f"run:{queued.pk}",
+        "settings": {"alpha_T": 3},
+        "seed": 2**63 - 1,
+        "seeds": 2,
+        "with_baseline": True,
+        "priority": "high",
+    }
+
+    fields = {field for field, _ in problems(project, operator, body)}
+    without = {field for field, _ in problems(project, operator, {**SPEC, "seed": -1, "with_baseline": True})}
+
+    assert fields == {"priority", "settings.alpha_T", "teachers", "student", "seeds"}
+    assert without == {"seed", "with_baseline"}
+
+
+def test_a_refused_baseline_is_told_when_nothing_else_is_wrong(project: Project, operator: User) -> None:
+    assert [field for field, _ in problems(project, operator, {**SPEC, "with_baseline": True, "seeds": 0})] == ["seeds", "with_baseline"]
+
+
+def test_a_clones_own_limits_are_told_with_what_is_wrong_in_its_changes(project: Project, operator: User) -> None:
+    run = launch(project, operator, SPEC)[0]
+
+    with pytest.raises(SpecError) as refused:
+        clone(run, operator, {"seeds": 2, "settings": {"batch_size": 0}})
+
+    assert {problem.field for problem in refused.value.problems} == {"seeds", "settings.batch_size"}
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])

@@ -59,6 +59,7 @@ class RunDetailSerializer(RunSerializer):
     project = serializers.CharField(help_text="Its slug.")
     notes = serializers.CharField()
     spec = serializers.DictField(help_text="The complete RunSpec.")
+    continued_from = serializers.UUIDField(allow_null=True, help_text="The run whose last checkpoint this one began with.")
     cloned_from = serializers.UUIDField(allow_null=True)
     attempt = serializers.IntegerField(help_text="Number of the current or last attempt; 0 before the first.")
     checkpoint_step = serializers.IntegerField(allow_null=True)
@@ -78,6 +79,7 @@ def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:
         "project": run.project.slug,
         "notes": run.notes,
         "spec": run.spec,
+        "continued_from": run.continued_from_id,
         "cloned_from": run.cloned_from_id,
         "attempt": run.attempt,
         "checkpoint_step": run.checkpoint_step,

@@ -4,7 +4,7 @@
 each. Every verb is one short transaction that writes the new state and a line of history together.
 """
 
-from webapp.runs.lifecycle.people import request_stop, requeue, restore, set_priority, submit, trash
+from webapp.runs.lifecycle.people import held_for_continuing, request_stop, requeue, restore, set_priority, submit, trash
 from webapp.runs.lifecycle.states import ALLOWED, NotAllowed
 from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting, something_waits
 from webapp.runs.lifecycle.workers import (
@@ -36,6 +36,7 @@ __all__ = [
     "claim_next",
     "crashed",
     "fenced",
+    "held_for_continuing",
     "mark_silent",
     "renew",
     "request_stop",

@@ -4,8 +4,8 @@ from django.db.models.functions import Now
 
 from webapp.accounts.models import User
 from webapp.runs import doorbell
-from webapp.runs.lifecycle.states import ALLOWED, NotAllowed, enqueue, locked, move, name_of, note, require
-from webapp.runs.models import HELD, PRIORITIES, Run, State
+from webapp.runs.lifecycle.states import ALLOWED, IN_WORDS, NotAllowed, enqueue, locked, move, name_of, note, require
+from webapp.runs.models import ENDED, HELD, PRIORITIES, Run, State
 
 
 def submit(run: Run, *, who: User | str) -> Run:
@@ -37,6 +37,8 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
         require(row, State.QUEUED, "be retried" if from_scratch else "be resumed", only_from={State.STOPPED, State.FAILED})
         if row.deleted_at is not None:
             raise NotAllowed("The run is in the trash; restore it first.")
+        if from_scratch and row.began_after is not None:
+            raise NotAllowed("The run began with the checkpoint of another one, so it has no start of its own; continue that one again.")
         if from_scratch:
             Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="")
             return enqueue(row, who, "Again from the start.")
@@ -45,6 +47,19 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
             who,
             f"Goes on from step {row.checkpoint_step}." if row.checkpoint_step else "Again from the start; there is no checkpoint.",
         )
+
+
+def held_for_continuing(run: Run) -> Run:
+    """The run as it is, its row locked until the transaction ends, for a new one to go on from its checkpoint. Raises NotAllowed where it has
+    not ended, and where it kept no checkpoint."""
+    row = Run.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=run.pk)
+    if row.state not in ENDED:
+        raise NotAllowed(f"The run {IN_WORDS[State(row.state)]}, so it can't be continued; a run is continued when it has ended.")
+    if row.deleted_at is not None:
+        raise NotAllowed("The run is in the trash; restore it first.")
+    if not row.checkpoint_path:
+        raise NotAllowed("The run kept no checkpoint, so nothing can go on from it; launch it anew with the larger budget.")
+    return row
 
 
 def trash(run: Run, who: User | str) -> Run:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from webapp.catalog.models import ModelRecord
 from webapp.runs.lifecycle import ALLOWED
-from webapp.runs.models import HELD, Run, State
+from webapp.runs.models import ENDED, HELD, Run, State
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Actions:
     stop: bool
     resume: bool
     retry: bool
+    go_on: bool
     clone: bool
     delete: bool
 
@@ -23,7 +24,8 @@ def actions_of(run: Run) -> Actions:
     return Actions(
         stop=run.deleted_at is None and run.stop_requested_at is None and State.STOPPED in ALLOWED[State(run.state)],
         resume=run.deleted_at is None and ended_short,
-        retry=run.deleted_at is None and ended_short and run.checkpoint_step is not None,
+        retry=run.deleted_at is None and ended_short and run.checkpoint_step is not None and run.began_after is None,
+        go_on=run.deleted_at is None and run.state in ENDED and bool(run.checkpoint_path),
         clone=run.deleted_at is None,
         delete=run.deleted_at is None and run.state not in HELD,
     )
