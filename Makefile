@@ -3,9 +3,9 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# A command named python3.11 may be a launcher without that version behind it, so it is asked.
-PYTHON ?= $(shell for python in python3.11 python3 python; do \
-	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
+# A command named python3.13 may be a launcher without that version behind it, so it is asked.
+PYTHON ?= $(shell for python in python3.11 python3 python python3.13 python3.12; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo serve servers test check fix docs bench lock clean
@@ -16,7 +16,7 @@ help: ## Show these targets
 venv: $(STAMP) ## Make the virtual environment in .venv; nothing to do when it is fresh
 
 $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'Stillhouse needs Python 3.11: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@test -n "$(PYTHON)" || { echo 'Stillhouse needs Python 3.11, 3.12 or 3.13: install one, or name it: make PYTHON=/path/to/python3.12'; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --quiet --disable-pip-version-check -r requirements.lock
 	$(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
