@@ -60,8 +60,9 @@ bench: venv ## Every benchmark, one after the other; at the end, which ones miss
 		test -z "$$missed" || { echo "Missed their target, or failed:$$missed"; exit 1; }
 
 # The lock holds what this machine would install, without addresses of package servers and without the mark of torch's build. A resolver only
-# looks at the Python that runs it; the last line is for Pythons before 3.11.3.
+# looks at the Python that runs it, so that is the oldest, for which some packages have no newest version; the last line is for those before 3.11.3.
 lock: venv ## Pin anew what is installed: the newest versions that pyproject.toml allows
+	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11, the oldest that Stillhouse runs on.")'
 	$(PY) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-emit-options --extra dev --output-file $(VENV)/requirements.lock pyproject.toml
 	{ echo '# Made by "make lock". What continuous integration installs.'; sed -E 's/^(torch==[0-9.]+)\+.*/\1/' $(VENV)/requirements.lock; \

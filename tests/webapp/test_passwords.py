@@ -19,7 +19,19 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 SECRET = "kettle-of-nine-swans"
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = {"DATABASE_URL": f"postgresql://stillhouse:{SECRET}@127.0.0.1:1/nowhere", "REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0"}
-PATHS = ("/", "/sign-in/", "/sign-in", "/nowhere/", "/%ff", "//", "/admin/login/", "/api/v1/", "/api/v1/docs/", "/api/v1/methods/", "/api/v1/runs/x/")
+PATHS = (
+    "/",
+    "/sign-in/",
+    "/sign-in",
+    "/nowhere/",
+    "/%ff",
+    "//",
+    "/admin/login/",
+    "/api/v1/",
+    "/api/v1/docs/",
+    "/api/v1/methods/",
+    "/api/v1/runs/x/",
+)
 PATHS += ("/healthz", "/metrics", "/static/none.css", "/p/none/runs/", "/?next=%00")
 HEADERS = ({}, {"Host": "evil.example"}, {"Host": "a b"}, {"Authorization": "Bearer shp_unknown"}, {"Cookie": "sessionid=unknown"})
 
@@ -30,7 +42,9 @@ def known(process_environment: dict[str, str]) -> dict[str, str]:
     database, found = urlsplit(process_environment["DATABASE_URL"]), process_environment["REDIS_URL"]
     user = database.username or "stillhouse"
     return process_environment | {
-        "DATABASE_URL": database._replace(netloc=f"{user}:{SECRET}@{database.hostname or ''}").geturl().replace("postgresql:/s", "postgresql:///s"),
+        "DATABASE_URL": database._replace(netloc=f"{user}:{SECRET}@{database.hostname or ''}")
+        .geturl()
+        .replace("postgresql:/s", "postgresql:///s"),
         "REDIS_URL": found.replace("://", f"://:{SECRET}@", 1),
     }
 
@@ -50,7 +64,9 @@ def start() -> Iterator[Callable[[Program], Program]]:
 
 def run(*arguments: str, environment: dict[str, str]) -> str:
     """All that a program says that ends by itself."""
-    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
     return ended.stdout + ended.stderr
 
 
@@ -58,7 +74,12 @@ def answers(address: str) -> list[httpx.Response]:
     """What anybody gets at many addresses, by each method, with headers that are not as they should be."""
     with httpx.Client(base_url=address, timeout=30) as client:
         wait_for(lambda: reached(client), what="the web server")
-        return [client.request(method, path, headers=headers) for path in PATHS for method in ("GET", "POST", "OPTIONS", "PUT", "NONE") for headers in HEADERS]
+        return [
+            client.request(method, path, headers=headers)
+            for path in PATHS
+            for method in ("GET", "POST", "OPTIONS", "PUT", "NONE")
+            for headers in HEADERS
+        ]
 
 
 def reached(client: httpx.Client) -> bool:
@@ -68,8 +89,7 @@ def reached(client: httpx.Client) -> bool:
         return False
 
 
-@pytest.mark.parametrize("development", ["on", ""])
-@pytest.mark.parametrize("servers", ["known", "gone"])
+@pytest.mark.parametrize(("servers", "development"), [("known", "on"), ("gone", "on"), ("gone", "")])
 def test_no_page_for_anybody_has_it_or_is_djangos_debug_page(
     servers: str, development: str, known: dict[str, str], start: Callable[[Program], Program]
 ) -> None:
@@ -93,16 +113,19 @@ def test_no_page_for_anybody_has_it_or_is_djangos_debug_page(
 
 @pytest.mark.parametrize("program", ["worker", "beat"])
 @pytest.mark.parametrize("servers", ["known", "gone"])
-def test_neither_a_workers_banner_nor_its_complaints_have_it(servers: str, program: str, known: dict[str, str], start: Callable[[Program], Program]) -> None:
+def test_neither_a_workers_banner_nor_its_complaints_have_it(
+    servers: str, program: str, known: dict[str, str], start: Callable[[Program], Program]
+) -> None:
     environment = known | (NOWHERE if servers == "gone" else {})
     words = ["-m", "celery", "-A", "workers.app", program, "--loglevel", "DEBUG"]
 
     started = start(Program(words, environment | {"STILLHOUSE_CPU_SLOTS": "1"}))
 
-    wait_for(lambda: "rror" in started.output or not started.is_running(), seconds=60, what="a complaint")
+    said = "Connection refused" if servers == "gone" else {"worker": "ready.", "beat": "Sending due task"}[program]
+    wait_for(lambda: said in started.output or not started.is_running(), seconds=60, what=f"{said!r}")
     started.end()
     assert SECRET not in started.output
-    assert "redis" in started.output
+    assert said in started.output
 
 
 @pytest.mark.parametrize(
@@ -110,14 +133,12 @@ def test_neither_a_workers_banner_nor_its_complaints_have_it(servers: str, progr
     [
         ("manage.py", "migrate"),
         ("manage.py", "sync_catalog"),
-        ("manage.py", "check", "--database", "default"),
         ("-m", "webapp.servers", "start"),
         ("-m", "webapp.servers", "status"),
         ("-m", "celery", "-A", "workers.app", "report"),
-        ("-m", "celery", "-A", "workers.app", "inspect", "ping", "--timeout", "1"),
         ("-m", "webapp.serve", "--port", "0"),
-        ("-c", "from django.conf import settings; import psycopg; psycopg.connect(settings.DATABASE_URL, connect_timeout=3)"),
-        ("-c", "from django.conf import settings; import redis; redis.Redis.from_url(settings.REDIS_URL).ping()"),
+        ("-c", "from django.conf import settings; import psycopg; print(psycopg.connect(settings.DATABASE_URL, connect_timeout=3))"),
+        ("-c", "from django.conf import settings; import redis; print(redis.Redis.from_url(settings.REDIS_URL).ping())"),
     ],
     ids=" ".join,
 )
@@ -130,12 +151,12 @@ def test_no_command_says_it(servers: str, words: tuple[str, ...], known: dict[st
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
-@pytest.mark.parametrize("end", ["/", "#", "?", "["])
+@pytest.mark.parametrize("end", ["/", "["])
 def test_an_address_that_can_not_be_taken_apart_is_refused_without_a_piece_of_it(name: str, end: str, known: dict[str, str]) -> None:
     scheme = "postgresql" if name == "DATABASE_URL" else "redis"
     environment = known | {name: f"{scheme}://user:{SECRET}{end}{SECRET}@127.0.0.1:1/0"}
 
-    said = [run(*words, environment=environment) for words in (("manage.py", "check"), ("-c", "import webapp.asgi"), ("-m", "celery", "-A", "workers.app", "report"))]
+    said = [run(*words, environment=environment) for words in (("manage.py", "check"), ("-c", "import webapp.asgi"))]
 
     for text in said:
         assert f"{name} must look like {scheme}://user:password@host:port/n" in text
