@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import Program
 from tests.waiting import wait_for
 from webapp import serve, servers
 
@@ -46,25 +47,14 @@ def processes_of(home: str) -> dict[str, list[psutil.Process]]:
     return found
 
 
-class Serving:
+class Serving(Program):
     """`python -m webapp.serve`, and its address once it has said it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "webapp.serve", "--port", str(serve.free_port("127.0.0.1", 18000))],
-            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        said = next((line for line in self.process.stdout if line.startswith("Stillhouse: ")), "")
-        found = re.search(r"http://\S+", said)
-        self.address = found[0] if found is not None else ""
-
-    def end(self) -> int:
-        """Asks it to end, as an operator does, and returns its exit code."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        _, self.errors = self.process.communicate(timeout=60)
-        return self.process.returncode
+        super().__init__(["-m", "webapp.serve", "--port", str(serve.free_port("127.0.0.1", 18000))], environment)
+        wait_for(lambda: "Ctrl-C to stop" in self.output or not self.is_running(), seconds=60, what="the address")
+        found = re.search(r"^Stillhouse: (http://\S+)", self.output, re.MULTILINE)
+        self.address = found[1] if found is not None else ""
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +77,9 @@ def own(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def serving(shared: list[Serving], environment: dict[str, str]) -> Serving:
     """Started again where a test has ended it."""
-    if not shared or shared[0].process.poll() is not None:
+    if not shared or not shared[0].is_running():
         shared[:] = [Serving(environment)]
-    assert shared[0].address
+    assert shared[0].address, shared[0].output
     return shared[0]
 
 
@@ -141,15 +131,22 @@ def test_a_killed_worker_and_a_killed_web_server_are_started_again(serving: Serv
 
 @pytest.mark.parametrize("killed", [{"PostgreSQL"}, {"Valkey"}, {"PostgreSQL", "Valkey"}])
 def test_killed_servers_are_started_again(killed: set[str], serving: Serving, environment: dict[str, str], own: None) -> None:
-    before = {server.name: server.pid for server in servers.status()}
+    dead: set[int] = set()
+    heard = len(serving.lines)
 
-    for name in killed:
-        os.kill(before[name], signal.SIGKILL)
+    def has_noticed() -> bool:
+        said = "".join(serving.lines[heard:])
+        missing = [
+            server for server in servers.status() if server.name in killed and f"{server.name} ended; starting it again." not in said
+        ]
+        for server in missing:
+            if server.pid is not None and server.pid not in dead:  # the second time where a worker that starts was faster
+                dead.add(server.pid)
+                os.kill(server.pid, signal.SIGKILL)
+        return not missing
 
-    def is_another(server: servers.Server) -> bool:
-        return server.pid is not None and (server.pid != before[server.name]) is (server.name in killed)
-
-    wait_for(lambda: all(is_another(server) for server in servers.status()), seconds=10, what=f"another {' and '.join(sorted(killed))}")
+    wait_for(has_noticed, seconds=10, what=f"another {' and '.join(sorted(killed))}")
+    wait_for(lambda: all(server.pid and server.pid not in dead for server in servers.status()), what="new servers")
     wait_for(lambda: is_well(serving.address) and database_is_well(serving.address), what="the web server's answer")
 
 
@@ -158,7 +155,7 @@ def test_servers_that_somebody_stops_beside_it_are_started_again_and_the_person_
 ) -> None:
     stopped = start_another(environment, "webapp.servers", "stop")
 
-    assert stopped.stdout == f"Stopped. But process {serving.process.pid} at {serving.address} serves this home, and starts them again.\n"
+    assert stopped.stdout == f"Stopped. But process {serving.pid} at {serving.address} serves this home, and starts them again.\n"
     wait_for(lambda: is_well(serving.address) and database_is_well(serving.address), what="the web server's answer")
     assert start_another(environment, "webapp.servers", "status").returncode == 0
 
@@ -175,7 +172,7 @@ def test_a_second_one_of_the_same_home_is_refused_and_the_first_is_not_disturbed
 
     assert (second.returncode, second.stderr) == (
         1,
-        f"{home} is served already, by process {serving.process.pid} at {serving.address}; end that first, or choose another STILLHOUSE_HOME.\n",
+        f"{home} is served already, by process {serving.pid} at {serving.address}; end that first, or choose another STILLHOUSE_HOME.\n",
     )
     assert is_well(serving.address)
     assert pids_of(home) == before
@@ -223,15 +220,14 @@ def test_what_a_killed_one_leaves_is_ended_by_the_next_which_uses_its_servers_an
     wait_for(lambda: len(pids_of(home)) == 6, what="all services")
     left = [process for kind in ("uvicorn", "worker", "beat", "other") for process in processes_of(home).get(kind, [])]
     before = [server.pid for server in servers.status()]
-    serving.process.kill()
-    serving.end()
+    serving.kill()
 
     shared[:] = [Serving(environment)]
 
     assert [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert [server.pid for server in servers.status()] == before
     assert is_well(shared[0].address)
-    assert shared[0].end() == 0
+    assert shared[0].stop(seconds=60) == 0
     wait_for(lambda: not processes_of(home), what="the end of every process")
 
 
@@ -242,15 +238,15 @@ def test_a_server_that_ends_again_and_again_ends_it_with_a_sentence_and_its_log(
         for server in servers.status():
             if server.name == "Valkey" and server.pid is not None:
                 os.kill(server.pid, signal.SIGKILL)
-        return serving.process.poll() is not None
+        return not serving.is_running()
 
     wait_for(is_over, what="the end of serve")
 
     log = Path(environment["STILLHOUSE_HOME"]) / "servers" / "log" / "valkey.log"
-    assert serving.end() == 1
-    lines = serving.errors.splitlines()
-    assert lines[0] == f"Valkey ended 5 times in a row right after its start. The end of {log}:"
-    assert len(lines) == 16
+    assert serving.stop() == 1
+    serving.end()
+    _, _, end = serving.output.partition(f"Valkey ended 5 times in a row right after its start. The end of {log}:\n")
+    assert len(end.splitlines()) == 15
     wait_for(lambda: not processes_of(environment["STILLHOUSE_HOME"]), what="the end of every process")
 
 
@@ -261,13 +257,13 @@ def test_a_server_that_does_not_start_any_more_ends_it_with_its_log(serving: Ser
     try:
         os.kill(servers.status()[0].pid, signal.SIGKILL)
 
-        wait_for(lambda: serving.process.poll() is not None, what="the end of serve")
+        wait_for(lambda: not serving.is_running(), what="the end of serve")
     finally:
         options.write_text(before)
 
-    assert serving.end() == 1
-    assert serving.errors.startswith("PostgreSQL did not start. The end of ")
-    assert "no_such_option" in serving.errors
+    assert serving.stop() == 1
+    serving.end()
+    assert "no_such_option" in serving.output.partition("\nPostgreSQL did not start. The end of ")[2]
     wait_for(lambda: not processes_of(environment["STILLHOUSE_HOME"]), what="the end of every process")
 
 
@@ -286,7 +282,7 @@ def test_the_notebook_of_the_readme_runs(serving: Serving, environment: dict[str
 
 
 def test_sigterm_ends_all_that_serve_has_started(serving: Serving, environment: dict[str, str]) -> None:
-    code = serving.end()
+    code = serving.stop(seconds=60)
 
     assert code == 0
     wait_for(lambda: not processes_of(environment["STILLHOUSE_HOME"]), what="the end of every process")
