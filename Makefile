@@ -3,9 +3,9 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# A command named python3.11 may be a launcher without that version behind it, so it is asked.
-PYTHON ?= $(shell for python in python3.11 python3 python; do \
-	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
+# A command named python3.13 may be a launcher without that version behind it, so it is asked.
+PYTHON ?= $(shell for python in python3.11 python3 python python3.13 python3.12; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo serve servers test check fix docs bench lock clean
@@ -16,7 +16,7 @@ help: ## Show these targets
 venv: $(STAMP) ## Make the virtual environment in .venv; nothing to do when it is fresh
 
 $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'Stillhouse needs Python 3.11: install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@test -n "$(PYTHON)" || { echo 'Stillhouse needs Python 3.11, 3.12 or 3.13: install one, or name it: make PYTHON=/path/to/python3.12'; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --quiet --disable-pip-version-check -r requirements.lock
 	$(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
@@ -60,8 +60,9 @@ bench: venv ## Every benchmark, one after the other; at the end, which ones miss
 		test -z "$$missed" || { echo "Missed their target, or failed:$$missed"; exit 1; }
 
 # The lock holds what this machine would install, without addresses of package servers and without the mark of torch's build. A resolver only
-# looks at the Python that runs it; the last line is for Pythons before 3.11.3.
+# looks at the Python that runs it, so that is the oldest, for which some packages have no newest version; the last line is for those before 3.11.3.
 lock: venv ## Pin anew what is installed: the newest versions that pyproject.toml allows
+	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11, the oldest that Stillhouse runs on.")'
 	$(PY) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-emit-options --extra dev --output-file $(VENV)/requirements.lock pyproject.toml
 	{ echo '# Made by "make lock". What continuous integration installs.'; sed -E 's/^(torch==[0-9.]+)\+.*/\1/' $(VENV)/requirements.lock; \

@@ -4,13 +4,14 @@
 import os
 import sys
 
-from webapp import servers
+from webapp import development, servers
 
 NEEDS_NO_SERVER = {"help", "version", "check", "makemigrations", "spectacular", "collectstatic"}
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+    development.ask_unless_configured()
     if len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_SERVER and not {"-h", "--help"} & set(sys.argv):
         try:
             servers.ensure()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+os.environ.setdefault("STILLHOUSE_DEBUG", "on")
 
 if TYPE_CHECKING:
     from webapp.accounts.models import Project
@@ -36,7 +37,6 @@ def project() -> Iterator["Project"]:
     servers.ensure()
     call_command("migrate", verbosity=0)
     call_command("sync_catalog", verbosity=0)
-    settings.DEBUG = False
     project = Project.objects.create(slug=f"benchmark-{os.getpid()}", name="Benchmark")
     try:
         yield project

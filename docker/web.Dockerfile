@@ -22,7 +22,7 @@ COPY webapp /app/webapp
 COPY templates /app/templates
 
 USER stillhouse
-RUN STILLHOUSE_SECRET_KEY=for-this-command-only python manage.py collectstatic --no-input
+RUN STILLHOUSE_SECRET_KEY=for-this-command-only-and-kept-nowhere python manage.py collectstatic --no-input
 
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "health.py", "web"]

@@ -28,6 +28,7 @@ HOME.chmod(0o711)  # started by root, PostgreSQL runs as another account, which 
 os.environ["STILLHOUSE_HOME"] = str(HOME)
 os.environ.pop("STILLHOUSE_STORE", None)
 os.environ.pop("STILLHOUSE_BUFFERS", None)
+os.environ["STILLHOUSE_DEBUG"] = "on"
 os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

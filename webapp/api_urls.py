@@ -6,6 +6,7 @@ from csp.constants import UNSAFE_INLINE
 from csp.decorators import csp_replace, csp_update
 from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
+from django.views.decorators.http import require_safe
 
 from webapp.accounts import api as accounts
 from webapp.api.nowhere import Nowhere
@@ -59,6 +60,6 @@ urlpatterns = [
     path("tasks/", catalog.Tasks.as_view(), name="tasks"),
     path("models/", trained_models.Models.as_view(), name="models"),
     path("schema/", Schema.as_view(), name="schema"),
-    path("docs/", _with_own_styles(SchemaPage.as_view()), name="docs"),
+    path("docs/", require_safe(_with_own_styles(SchemaPage.as_view())), name="docs"),
     re_path("", Nowhere.as_view()),
 ]

@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from webapp import servers
-from webapp.serve import ServeError, Services, free_port, keep_serving, own_servers, prepare, until_asked_to_stop
+from webapp.serve import ServeError, Serving, stillhouse
 
 PROJECT = "demo"
 PERSON = "demo"
@@ -32,6 +31,7 @@ TOKEN_NAME = "make demo"  # noqa: S105 - what it is called on the tokens page
 METHODS = ("supervised", "vanilla-kd", "logit-standardization", "ps-kd")
 SHOWN = ("accuracy", "nll", "ece", "brier", "agreement", "parameters", "latency_ms")
 TRAIN_SECONDS = 900.0
+PATIENCE_SECONDS = 60.0
 ENDED = {"succeeded", "failed", "stopped"}
 
 
@@ -76,11 +76,23 @@ def make_account() -> DemoAccount:
 class Demo:
     """The part that a notebook could do as well: nothing but HTTP."""
 
-    def __init__(self, client: httpx.Client, console: Console, asked: threading.Event) -> None:
-        self.client, self.console, self.asked = client, console, asked
+    def __init__(self, client: httpx.Client, console: Console, serving: Serving) -> None:
+        self.client, self.console, self.serving = client, console, serving
 
     def get(self, path: str, **parameters: Any) -> Any:
-        return self._answer(self.client.get(path, params=parameters))
+        """Asks again while something that has ended is being started again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                response = self.client.get(path, params=parameters)
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if not response.is_server_error or time.monotonic() > deadline:
+                    return self._answer(response)
+            if self.serving.wait():
+                raise Interrupted
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._answer(self.client.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex(8)}))
@@ -152,7 +164,7 @@ class Demo:
                     raise DemoError(
                         f"{len(open_runs)} runs did not end within {TRAIN_SECONDS:g} s. Worker's log: {servers.home() / 'log' / 'worker.log'}"
                     )
-                if open_runs and self.asked.wait(0.3):
+                if open_runs and self.serving.wait():
                     raise Interrupted
 
     def _say_how_it_ended(self, row: Mapping[str, Any]) -> None:
@@ -197,7 +209,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 100 else f"{value:.4f}"
 
 
-def show(demo: Demo, services: Services, account: DemoAccount, *, task_id: str, seeds: int) -> None:
+def show(demo: Demo, account: DemoAccount, *, task_id: str, seeds: int) -> None:
     """Trains, compares, and says where to look."""
     task = next(task for task in demo.get("tasks/")["results"] if task["id"] == task_id)
     demo.console.print(f"Teacher of {task['title']}, then {len(METHODS)} methods × {seeds} seeds.")
@@ -208,7 +220,7 @@ def show(demo: Demo, services: Services, account: DemoAccount, *, task_id: str, 
     demo.console.print(comparison_table(found))
     for warning in found["warnings"]:
         demo.console.print(f"Note: {warning}")
-    demo.console.print(f"Compare: {services.url}/p/{PROJECT}/compare/?runs={runs}&baseline={baseline}", soft_wrap=True)
+    demo.console.print(f"Compare: {demo.serving.services.url}/p/{PROJECT}/compare/?runs={runs}&baseline={baseline}", soft_wrap=True)
     demo.console.print(f"Sign in: {account.name}, password {account.password}")
 
 
@@ -224,18 +236,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seeds must be from 1 to 5; got {options.seeds}")
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
-        with until_asked_to_stop() as asked, own_servers():
-            console.print("Servers run. Preparing the database and the catalog.")
-            prepare()
+        console.print("Starting servers, web and worker.")
+        with stillhouse(host="127.0.0.1", port=options.port, say=console.print) as serving:
             account = make_account()
-            port = options.port or free_port("127.0.0.1", 8000)
-            with Services(host="127.0.0.1", port=port) as services:
-                headers = {"Authorization": f"Bearer {account.token}"}
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", headers=headers, timeout=30) as client:
-                    show(Demo(client, console, asked), services, account, task_id=options.task, seeds=options.seeds)
-                if console.is_terminal and sys.stdin.isatty():
-                    console.print("Serving until Ctrl-C.")
-                    keep_serving(services, asked, say=console.print)
+            headers = {"Authorization": f"Bearer {account.token}"}
+            with httpx.Client(base_url=f"{serving.services.reached_at}/api/v1/", headers=headers, timeout=30) as client:
+                show(Demo(client, console, serving), account, task_id=options.task, seeds=options.seeds)
+            if console.is_terminal and sys.stdin.isatty():
+                console.print("Serving until Ctrl-C.")
+                serving.until_asked_to_stop()
     except Interrupted:
         return 130
     except (DemoError, ServeError, servers.ServersError, httpx.HTTPError) as error:

@@ -15,11 +15,11 @@ from django.core.exceptions import ImproperlyConfigured
 from webapp import servers
 from webapp.gate.address import trusted_proxies
 from webapp.gate.rates import Rate
+from webapp.secret_key import kept_secret
 
 django_stubs_ext.monkeypatch()  # so that admin classes and querysets take type arguments at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DEFAULT_SECRET = "for-development-only-never-behind-a-public-address"  # noqa: S105
 
 
 def _flag(name: str, default: bool) -> bool:
@@ -40,11 +40,13 @@ def _number(name: str, default: str) -> int:
 HOME = servers.home()
 STORE = Path(os.environ.get("STILLHOUSE_STORE", HOME / "store"))
 
-DEBUG = _flag("STILLHOUSE_DEBUG", True)
-SECRET_KEY = os.environ.get("STILLHOUSE_SECRET_KEY", DEFAULT_SECRET)
-if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
+# Django's own DEBUG stays off for everybody: it would show settings, tracebacks and addresses to whoever provokes an error.
+DEBUG = False
+DEVELOPMENT = _flag("STILLHOUSE_DEBUG", False)
+if os.environ.get("STILLHOUSE_DEBUG") and not DEVELOPMENT and not os.environ.get("STILLHOUSE_SECRET_KEY"):
     raise ImproperlyConfigured("STILLHOUSE_DEBUG is off, so STILLHOUSE_SECRET_KEY must be set to a long random text of your own.")
-if not DEBUG and len(SECRET_KEY) < 32:
+SECRET_KEY = os.environ.get("STILLHOUSE_SECRET_KEY") or kept_secret()
+if not DEVELOPMENT and len(SECRET_KEY) < 32:
     raise ImproperlyConfigured(f"STILLHOUSE_SECRET_KEY must have at least 32 characters; got {len(SECRET_KEY)}.")
 
 ALLOWED_HOSTS = _list("STILLHOUSE_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -147,20 +149,20 @@ STATIC_ROOT = HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "webapp" / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    # Names with the content's hash, so that browsers keep files forever. With DEBUG on they are served from where they lie, uncollected.
+    # Names with the content's hash, so that browsers keep files forever. In development they are served from where they lie, uncollected.
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG
+        if DEVELOPMENT
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = DEBUG
-WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+WHITENOISE_AUTOREFRESH = DEVELOPMENT
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 METRICS_TOKEN = os.environ.get("STILLHOUSE_METRICS_TOKEN", "")
 
-# Security. Behind TLS (DEBUG off) cookies and pages never travel in the clear; a trusted proxy says which requests did not (gate/address.py).
+# Security. Behind TLS cookies and pages never travel in the clear; a trusted proxy says which requests did not (gate/address.py).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -169,7 +171,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-TLS = _flag("STILLHOUSE_TLS", not DEBUG)
+TLS = _flag("STILLHOUSE_TLS", not DEVELOPMENT)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TLS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if TLS else 0

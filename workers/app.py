@@ -28,8 +28,6 @@ WATCHDOG_QUEUE = "watchdog"
 WATCHDOG = "stillhouse.watchdog"
 SPARE_THREADS = 2
 
-settings.DEBUG = False  # Django would keep the text of each statement, and a worker lives for months
-
 app = Celery("stillhouse", broker=settings.CELERY_BROKER_URL, include=["workers.jobs"])
 app.conf.update(
     broker_connection_retry_on_startup=True,

@@ -33,7 +33,7 @@ READ_BY_OTHERS = {
 
 def words_of(name: str) -> list[str]:
     """How `make serve`, which the tests run, starts a service."""
-    services = Services(host="0.0.0.0", port=8000)
+    services = Services(host="0.0.0.0", port=8000, remember=lambda pids: None)
     return list(next(service.arguments for service in services._all if service.name == name))
 
 

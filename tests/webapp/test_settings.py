@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +39,74 @@ def test_it_does_not_start_with_debug_off_and_a_short_secret() -> None:
 
     assert started.returncode != 0
     assert started.stderr.strip().endswith("STILLHOUSE_SECRET_KEY must have at least 32 characters; got 5.")
+
+
+def bare(home: Path, **environment: str) -> dict[str, str]:
+    """The environment of somebody who has configured nothing."""
+    return (
+        {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
+        | {"STILLHOUSE_HOME": str(home)}
+        | environment
+    )
+
+
+def told(code: str, environment: dict[str, str]) -> str:
+    started = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert started.returncode == 0, started.stderr
+    return started.stdout.strip()
+
+
+def test_development_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
+    shown = SETTINGS.format("s.DEBUG, s.DEVELOPMENT, s.TLS, s.WHITENOISE_USE_FINDERS, s.WHITENOISE_AUTOREFRESH")
+
+    assert told(shown, bare(tmp_path)) == "False False True False False"
+    assert told(shown, bare(tmp_path, STILLHOUSE_DEBUG="on")) == "False True False True True"
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({}, "on"),
+        ({"STILLHOUSE_HOSTS": "a.example"}, "on"),
+        ({"STILLHOUSE_DEBUG": "off"}, "off"),
+        ({"STILLHOUSE_SECRET_KEY": "k" * 50}, None),
+        ({"STILLHOUSE_DEBUG": "", "STILLHOUSE_SECRET_KEY": ""}, "on"),
+    ],
+)
+def test_a_developers_program_asks_for_development_where_nobody_has_configured_another(
+    given: dict[str, str], then: str | None, tmp_path: Path
+) -> None:
+    code = "import os; from webapp import development as d; d.ask_unless_configured(); print(os.environ.get('STILLHOUSE_DEBUG'), d.is_on())"
+
+    assert told(code, bare(tmp_path, **given)) == f"{then} {then == 'on'}"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_home_gets_a_secret_of_its_own_once_which_only_its_owner_may_read(umask: int, tmp_path: Path) -> None:
+    code = f"import os; os.umask({umask}); import webapp.settings as s; print(s.SECRET_KEY)"
+    first, second = tmp_path / "a", tmp_path / "b"
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda home: told(code, bare(home)), [first, first, first, second]))
+
+    assert len(set(found[:3])) == 1 and found[3] != found[0]
+    assert min(map(len, found)) >= 50
+    assert {path.name: path.stat().st_mode & 0o777 for path in first.iterdir()} == {"secret-key": 0o600}
+    assert first.stat().st_mode & 0o066 == 0
+
+
+def test_a_secret_that_somebody_names_is_taken_and_none_is_kept(tmp_path: Path) -> None:
+    found = told(SETTINGS.format("s.SECRET_KEY"), bare(tmp_path / "home", STILLHOUSE_SECRET_KEY="k" * 50))
+
+    assert found == "k" * 50
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "PUT", "TRACE"])
+def test_the_page_of_the_api_is_only_read(client: Client, method: str) -> None:
+    assert client.generic(method, "/api/v1/docs/").status_code == 405
 
 
 def test_with_debug_off_nothing_travels_in_the_clear() -> None:

@@ -21,8 +21,11 @@ from webapp.servers.places import Addresses as Addresses
 from webapp.servers.places import ServersError as ServersError
 from webapp.servers.places import home as home
 from webapp.servers.places import make_folders
+from webapp.servers.places import make_home as make_home
 from webapp.servers.places import places as places
 from webapp.servers.processes import one_at_a_time, pid_of
+from webapp.servers.urls import checked
+from webapp.servers.urls import shown as shown
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Server:
 
 
 def addresses() -> Addresses:
-    """The servers that the environment names, else the embedded ones. Starts nothing."""
+    """The servers that the environment names, else the embedded ones. Starts nothing. Raises ServersError for what is no address."""
     embedded = places().embedded
-    return Addresses(os.environ.get("DATABASE_URL") or embedded.database_url, os.environ.get("REDIS_URL") or embedded.redis_url)
+    return Addresses(checked("DATABASE_URL") or embedded.database_url, checked("REDIS_URL") or embedded.redis_url)
 
 
 def ensure() -> Addresses:
@@ -74,6 +77,11 @@ def status() -> tuple[Server, Server]:
         Server("PostgreSQL", where.embedded.database_url, pid_of(where.postgres_pid, where.data), where.logs / "postgres.log"),
         Server("Valkey", where.embedded.redis_url, pid_of(where.valkey_pid, where.sockets), where.logs / "valkey.log"),
     )
+
+
+def wanted() -> list[Server]:
+    """Those that the environment does not replace, as they are now."""
+    return [server for name, server in zip(("DATABASE_URL", "REDIS_URL"), status(), strict=True) if not os.environ.get(name)]
 
 
 def celery_url(redis_url: str) -> str:

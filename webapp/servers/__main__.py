@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from webapp.servers import ServersError, ensure, status, stop
+from webapp.serve.holding import holder as is_served_by
+from webapp.servers import ServersError, ensure, home, shown, status, stop
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -14,9 +15,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] == "start":
             found = ensure()
-            print(f"DATABASE_URL={found.database_url}\nREDIS_URL={found.redis_url}")
+            print(f"DATABASE_URL={shown(found.database_url)}\nREDIS_URL={shown(found.redis_url)}")
         elif arguments[0] == "stop":
             stop()
+            if (holder := is_served_by(home())) is not None:
+                print(f"Stopped. But {holder} serves this home, and starts them again.")
         else:
             servers = status()
             for server in servers:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,25 @@ class Places:
 def home() -> Path:
     """The folder of everything that this installation keeps: STILLHOUSE_HOME, by default ~/.stillhouse."""
     return Path(os.environ.get("STILLHOUSE_HOME") or "~/.stillhouse").expanduser().resolve()
+
+
+OURS = ("servers.lock", "serve.lock", "secret-key", "store")
+
+
+def make_home() -> Path:
+    """The home, for its owner alone. Started by root, the servers' account may still walk through it, to what it owns.
+
+    A home that was made with more is narrowed; a folder that holds nothing of ours may have other uses, and stays as it is.
+    """
+    own = home()
+    if not own.exists():
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    found = own.stat()
+    allowed = stat.S_IMODE(found.st_mode) & (0o711 if os.geteuid() == 0 else 0o700)
+    if found.st_uid == os.geteuid() and allowed != stat.S_IMODE(found.st_mode) and any((own / name).exists() for name in OURS):
+        own.chmod(allowed)
+    return own
 
 
 def places() -> Places:

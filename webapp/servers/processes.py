@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from webapp.servers.places import SYSTEM_FOLDER, Places, ServersError, home, is_reachable
+from webapp.servers.places import SYSTEM_FOLDER, Places, ServersError, is_reachable, make_home
 
 STOP_SECONDS = 30.0
 START_SECONDS = 60.0
@@ -70,11 +70,7 @@ def run_program(where: Places, command: Sequence[str], log: Path) -> int:
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """One start or stop at a time. The lock goes with the process that holds it, however that ends."""
-    own = home()
-    if not own.exists():
-        own.mkdir(parents=True, exist_ok=True)
-        own.chmod(0o711)
-    with (own / "servers.lock").open("w") as file:
+    with (make_home() / "servers.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -1,6 +1,7 @@
 """Where the embedded servers live, who may go there, and how their processes are told from others: no server is started."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import redis
 
 from tests.waiting import wait_for
 from webapp import servers, settings
-from webapp.servers.places import Places, ServersError, home, is_reachable, make_folders, places
+from webapp.servers.places import Places, ServersError, home, is_reachable, make_folders, make_home, places
 from webapp.servers.processes import failure, one_at_a_time, pid_of, process_of, run_program, wait_for_end, wheel
 
 
@@ -165,6 +166,46 @@ def test_folders_are_made_so_that_all_may_pass_and_only_their_account_may_look_i
     assert modes == {where.base: 0o711, where.logs: 0o700, where.sockets: 0o700}
 
 
+ROOT_OR_OWN = 0o711 if os.geteuid() == 0 else 0o700
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_home_is_made_for_its_owner(umask: int, own_home: Path) -> None:
+    before = os.umask(umask)
+    try:
+        made = make_home()
+    finally:
+        os.umask(before)
+
+    assert made == own_home.resolve()
+    assert made.stat().st_mode & 0o777 == ROOT_OR_OWN
+
+
+@pytest.mark.parametrize("ours", ["servers.lock", "serve.lock", "secret-key", "store"])
+def test_a_home_of_an_earlier_version_is_narrowed_and_never_widened(ours: str, own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / ours).touch()
+    own_home.chmod(0o775)
+
+    make_home()
+    narrowed = own_home.stat().st_mode & 0o777
+    own_home.chmod(0o500)
+    make_home()
+
+    assert narrowed == ROOT_OR_OWN
+    assert own_home.stat().st_mode & 0o777 == 0o500
+
+
+def test_a_folder_that_holds_nothing_of_ours_stays_as_it_is(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "somebodys").touch()
+    own_home.chmod(0o1777)
+
+    make_home()
+
+    assert own_home.stat().st_mode & 0o7777 == 0o1777
+
+
 def test_a_folder_of_sockets_that_is_a_link_is_refused(where: Places, tmp_path: Path) -> None:
     (tmp_path / "trap").mkdir()
     where.base.mkdir(parents=True)
@@ -193,7 +234,7 @@ def test_who_starts_servers_keeps_others_out_until_the_end_also_after_a_failure(
     with pytest.raises(ServersError, match=r"^The disk is full\.$"):
         start_on_a_full_disk()
 
-    assert is_free() and own_home.stat().st_mode & 0o777 == 0o711
+    assert is_free() and own_home.stat().st_mode & 0o777 == ROOT_OR_OWN
 
 
 # Processes
