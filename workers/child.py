@@ -127,6 +127,13 @@ def _train(order: dict[str, object], emit: Callable[[Event], None], stop: thread
     except SpecError as error:
         emit(Outcome("failed", int(str(order["from_step"])), f"This worker can't run the spec: {str(error).splitlines()[0]}", "spec"))
         return
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and not torch.cuda.is_available():
+        emit(
+            Outcome(
+                "failed", int(str(order["from_step"])), "This worker's GPU can't be used: torch finds no CUDA device there.", machine=True
+            )
+        )
+        return
     torch.set_num_threads(spec.threads or int(str(order["threads"])))
     models = order["models"]
     assert isinstance(models, dict)

@@ -14,4 +14,5 @@ def look_around() -> None:
         logger.warning("The worker of run %s is silent", run_id)
     for run_id in lifecycle.requeue_expired():
         logger.warning("Run %s was taken from a worker whose lease ran out", run_id)
+    lifecycle.forgive_where_nobody_else_is_left()
     lifecycle.ring_for_waiting()

@@ -4,6 +4,7 @@ from django.db.models.functions import Now
 
 from webapp.accounts.models import User
 from webapp.runs import doorbell
+from webapp.runs.lifecycle import elsewhere
 from webapp.runs.lifecycle.states import ALLOWED, NotAllowed, enqueue, locked, move, name_of, note, require
 from webapp.runs.models import HELD, PRIORITIES, Run, State
 
@@ -37,6 +38,7 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
         require(row, State.QUEUED, "be retried" if from_scratch else "be resumed", only_from={State.STOPPED, State.FAILED})
         if row.deleted_at is not None:
             raise NotAllowed("The run is in the trash; restore it first.")
+        elsewhere.forgive(row)
         if from_scratch:
             Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="")
             return enqueue(row, who, "Again from the start.")
