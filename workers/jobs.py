@@ -5,7 +5,7 @@ import socket
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from webapp.runs import doorbell, lifecycle
 from workers import launcher, supervisor, watchdog
@@ -56,6 +56,13 @@ def keep_watch() -> None:
 def _begin(**_: Any) -> None:
     _presence.start()
     launcher.warm()
+
+
+@worker_ready.connect
+def _look_for_work(**_: Any) -> None:
+    """What waits may be for this worker alone, and nobody rings for it now."""
+    for kind in POOL.kinds:
+        doorbell.ring(kind)
 
 
 @worker_shutting_down.connect

@@ -39,8 +39,9 @@ FORGOTTEN_AFTER = timedelta(days=7)
 class Presence:
     """One process's row. Until `start` it is nobody, and takes no runs."""
 
-    def __init__(self, name: str, pool: Pool) -> None:
+    def __init__(self, name: str, pool: Pool, *, well_seconds: float = WELL_SECONDS, unwell_seconds: float = UNWELL_SECONDS) -> None:
         self.id = uuid4()
+        self._well_seconds, self._unwell_seconds = well_seconds, unwell_seconds
         self._name, self._pool = name, pool
         self._done, self._surveyed = threading.Event(), threading.Event()
         self._facts: dict[str, Any] = {}
@@ -62,7 +63,7 @@ class Presence:
     @property
     def problem(self) -> str:
         """Why the store can't be used, after `but`; empty when it can."""
-        if time.monotonic() - self._tried > HANGS_AFTER + WELL_SECONDS:
+        if time.monotonic() - self._tried > HANGS_AFTER + self._well_seconds:
             return f"its store has not answered for {time.monotonic() - self._tried:.0f} s"
         return "it has not yet looked for its store" if self._problem is None else self._problem
 
@@ -86,7 +87,7 @@ class Presence:
         threading.Thread(target=again_and_again, daemon=True, name=f"presence-{name}").start()
 
     def _until_next_survey(self) -> float:
-        return UNWELL_SECONDS if self.problem else WELL_SECONDS
+        return self._unwell_seconds if self.problem else self._well_seconds
 
     def _survey(self) -> None:
         """Free memory, then the store: the latter may hang."""

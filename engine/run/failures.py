@@ -6,6 +6,7 @@ import torch
 
 from engine.errors import CheckpointError, DataError, EngineError, ModelError, NonFiniteError, SpecError, StorageError
 from engine.events import Outcome
+from engine.run.storage import FULL
 
 
 @dataclass
@@ -41,7 +42,9 @@ def failure(error: Exception, at: CurrentStep) -> Outcome:
         case EngineError():
             return Outcome("failed", at.step, str(error))
         case OSError():
-            return Outcome("failed", at.step, f"A file could not be read or written at step {at.step}: {error}.", machine=True)
+            return Outcome(
+                "failed", at.step, f"A file could not be read or written at step {at.step}: {error}.", machine=error.errno not in FULL
+            )
     where = f" at step {at.step} of phase {at.phase}" if at.phase else ""
     return Outcome("failed", at.step, f"The method failed{where}: {type(error).__name__}: {_first_line(error)}")
 

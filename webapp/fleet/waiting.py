@@ -24,9 +24,9 @@ def why_nobody(kind: str, count: int, workers: Sequence[Worker], *, refused: Col
 
 def _what_is_lacking(kind: str, count: int, workers: Sequence[Worker]) -> str:
     most = max(worker.gpu_count for worker in workers)
-    if count > 1:
-        return f"No running worker has {count} GPUs; the most that one has is {most}."
-    return "No running worker has a GPU." if kind == "cuda" else "No running worker trains on the CPU."
+    if kind == "cpu":
+        return "No running worker trains on the CPU."
+    return f"No running worker has {count} GPUs; the most that one has is {most}." if most else "No running worker has a GPU."
 
 
 def _why_not(workers: Sequence[Worker]) -> str:
