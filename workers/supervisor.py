@@ -36,8 +36,11 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 CHECKPOINT_LOOKS = 5
 """How often a checkpoint is looked for, a second apart: a network file system may show it late."""
 
+NO_CHECKPOINT = "does not find its checkpoint of step {step}; the run waits for a worker that does. If it is lost, stop the run and retry it from the start."
+"""What follows the worker's name where it is."""
 
 DEATH_SECONDS = 10.0
+"""A killed child that is still there after so long is waited for no more."""
 
 
 def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
@@ -50,9 +53,8 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
     heartbeat.start()
     try:
         if not _finds_its_checkpoint(claim):
-            reason = f"This worker does not find its checkpoint of step {claim.from_step}; it waits for one that does."
             logger.warning("Run %s is given back: its checkpoint is not at %s", claim.run_id, claim.resume_path)
-            _persist(partial(lifecycle.give_back, claim.token, reason), heartbeat)
+            _persist(partial(lifecycle.give_back, claim.token, NO_CHECKPOINT.format(step=claim.from_step)), heartbeat)
             return
         share = replace(share, threads=claim.spec.get("threads") or share.threads)
         child = _launch(claim, share)

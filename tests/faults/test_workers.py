@@ -21,6 +21,7 @@ from webapp.runs import doorbell, lifecycle
 from webapp.runs.models import ENDED, Attempt, LogLine, Run, State
 from webapp.runs.progress import Status, newest_attempt, status_of, workers_for
 from webapp.runs.table.rows import runs_page
+from workers.supervisor import NO_CHECKPOINT
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -127,9 +128,7 @@ def test_a_resume_waits_for_a_worker_that_has_its_checkpoint(start_with: StartWi
 
     step = stopped.checkpoint_step
     assert said.word == "queued"
-    assert (
-        said.reason == f"No other running worker fits. This worker does not find its checkpoint of step {step}; it waits for one that does."
-    )
+    assert said.reason == f"No other running worker fits. {row_of(first).name} {NO_CHECKPOINT.format(step=step)}"
     assert [(each.number, each.by) for each in run.attempts.exclude(number=1)] == [(2, row_of(first)), (3, row_of(second))]
     assert again.from_step == step
 

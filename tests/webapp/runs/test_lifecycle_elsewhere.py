@@ -170,7 +170,7 @@ def test_a_run_that_is_given_back_waits_for_another_worker_and_counts_no_try() -
     for number in range(2):
         lifecycle.crashed(begun(worker(f"bad:{number}")).token, "Its process died.")
 
-    state = lifecycle.give_back(claimed(lost).token, "This worker does not find its checkpoint.")
+    state = lifecycle.give_back(claimed(lost).token, "does not find its checkpoint.")
     after = claim(lost)
     leave(other)
     for one in Worker.objects.exclude(pk=lost.pk):
@@ -179,7 +179,7 @@ def test_a_run_that_is_given_back_waits_for_another_worker_and_counts_no_try() -
 
     run = Run.objects.get()
     assert (state, after, claim(lost)) == (State.QUEUED, None, None)
-    assert (run.reason, run.attempts.get(by=lost).exit) == ("This worker does not find its checkpoint.", "returned")
+    assert (run.reason, run.attempts.get(by=lost).exit) == ("box does not find its checkpoint.", "returned")
     assert Worker.objects.get(pk=lost.pk).failed_runs == []
 
 
@@ -189,15 +189,15 @@ def test_a_given_back_run_that_was_to_stop_is_stopped() -> None:
     held = claimed(one)
     lifecycle.request_stop(run, "ann")
 
-    state = lifecycle.give_back(held.token, "This worker does not find its checkpoint.")
+    state = lifecycle.give_back(held.token, "does not find its checkpoint.")
 
-    assert (state, Run.objects.get().reason) == (State.STOPPED, "A stop had been asked for. This worker does not find its checkpoint.")
+    assert (state, Run.objects.get().reason) == (State.STOPPED, "A stop had been asked for. box does not find its checkpoint.")
 
 
 def test_a_person_who_says_go_gives_the_run_to_every_worker_again() -> None:
     one = worker()
     run = queued_run()
-    lifecycle.give_back(claimed(one).token, "This worker does not find its checkpoint.")
+    lifecycle.give_back(claimed(one).token, "does not find its checkpoint.")
     lifecycle.request_stop(run, "ann")
 
     lifecycle.requeue(run, "ann", from_scratch=True)

@@ -13,17 +13,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="StoreMarker",
-            fields=[
-                ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ("text", models.CharField(max_length=64)),
-                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-            ],
-            options={
-                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="one_store")],
-            },
-        ),
-        migrations.CreateModel(
             name="Worker",
             fields=[
                 (
@@ -111,11 +100,17 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["name", "started_at"],
-                "indexes": [
-                    models.Index(
-                        models.OrderBy(models.F("heard_at"), descending=True), condition=models.Q(("left_at", None)), name="worker_heard"
-                    )
-                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="StoreMarker",
+            fields=[
+                ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("text", models.CharField(max_length=64)),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="one_store")],
             },
         ),
     ]

@@ -193,9 +193,11 @@ def moves(token: Token, sentence: str) -> None:
         doorbell.announce(token.run_id, ["state", "log"])
 
 
-def give_back(token: Token, reason: str) -> State:
-    """→ queued, untouched: this worker can't go on with the run, another may. It is no try of the run. Returns the new state."""
+def give_back(token: Token, why: str) -> State:
+    """→ queued, untouched: this worker can't go on with the run, another may. It is no try of the run. `why` follows the worker's name.
+    Returns the new state."""
     with _held(token) as run:
+        reason = f"{worker_of(token)} {why}"
         attempt = _end_attempt(token, elsewhere.RETURNED, reason, "")
         if run.stop_requested_at is not None:
             return move(run, State.STOPPED, attempt.worker, f"A stop had been asked for. {reason}")
