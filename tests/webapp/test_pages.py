@@ -79,9 +79,9 @@ def test_the_list_of_projects_counts_runs_and_those_under_way(finished_run: RunM
 
 def test_the_list_of_projects_counts_the_runs_whose_worker_is_silent_once_each(running_run: RunMaker, viewer: User, settings: Any) -> None:
     late = [running_run(name=f"late {number}") for number in range(2)]
-    running_run(name="heard")
+    heard = running_run(name="heard")
     Attempt.objects.filter(run__in=late).update(heartbeat_at=Now() - timedelta(seconds=settings.SILENT_SECONDS + 1))
-    Attempt.objects.create(run=late[0], number=99, worker="not the current one", heartbeat_at=Now() - timedelta(hours=1))
+    Attempt.objects.create(run=heard, number=99, worker="not the current one", heartbeat_at=Now() - timedelta(hours=1))
 
     page = text_of(as_(viewer).get(reverse("home") + "?all=1"))
 
