@@ -46,6 +46,11 @@ ENVIRONMENT = {
     "STILLHOUSE_LEASE_SECONDS": "After so many seconds without a heartbeat a run goes back to the queue.",
     "STILLHOUSE_HEARTBEAT_SECONDS": "Seconds between two heartbeats of a worker.",
     "STILLHOUSE_WATCHDOG_SECONDS": "Seconds between two looks of the watchdog.",
+    "STILLHOUSE_WORKER_FAILURES": "After so many different runs in a row that failed before their first step a worker is set aside.",
+    "STILLHOUSE_ASIDE_SECONDS": "For how many seconds; each further time in a row is twice as long, up to an hour.",
+    "STILLHOUSE_STALL_SECONDS": "A run that stands still for so many seconds is shown as stalled, unless its slowest step says that it needs longer. 0: never.",
+    "STILLHOUSE_STALL_STEPS": "How many times as long as its slowest step a run may take for one step before it is shown as stalled.",
+    "STILLHOUSE_STALL_PATIENCE": "A stalled run is ended, and tried again, after so many times as long as it took to be shown as stalled.",
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "STILLHOUSE_MODEL_ROOTS": "On workers: folders below which `hf:` models may be opened, with `:` between them. The web's launch form names them, if it has "
     "them too. Workers: none unless set. `python -m engine`: where this and STILLHOUSE_HUB_MODELS are unset, whatever the account can read.",

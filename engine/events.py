@@ -41,6 +41,17 @@ class Progress:
     steps_per_second: float
 
 
+STEPS = "steps"
+
+
+@dataclass(slots=True)
+class Activity:
+    """What the training thread does from now on: STEPS, or in a word or two what has none (`the preparation`, `an evaluation`). Who watches a
+    run for standing still expects news of each step, and none from the others."""
+
+    name: str
+
+
 @dataclass(slots=True)
 class Evaluation:
     """How a model does. `metrics` are numbers or None where undefined; `tables` are JSON for pictures (reliability, risk_coverage, confusion)."""
@@ -84,13 +95,15 @@ class Log:
 @dataclass(slots=True)
 class Outcome:
     """How a run ended. `reason` is one sentence. A stopped run has a checkpoint at `step`. `error` is a field's path, a loss term, or empty.
-    `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint."""
+    `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint. `machine` is true where
+    the machine is at fault, its disk or its GPU, and another might do better."""
 
     status: Literal["succeeded", "stopped", "failed"]
     step: int
     reason: str
     error: str = ""
     refused: bool = False
+    machine: bool = False
 
 
-Event = PhaseStarted | Metrics | Progress | Evaluation | Artifact | Checkpoint | Log | Outcome
+Event = PhaseStarted | Activity | Metrics | Progress | Evaluation | Artifact | Checkpoint | Log | Outcome

@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "webapp.accounts",
     "webapp.catalog",
     "webapp.comparing",
+    "webapp.fleet",
     "webapp.runs",
 ]
 
@@ -260,8 +261,18 @@ LOGGING = {
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "axes": {"level": "WARNING"}},
 }
 
-# How long a worker may be quiet before its run is marked silent, and before the run is given to another worker. Seconds.
-SILENT_SECONDS = float(os.environ.get("STILLHOUSE_SILENT_SECONDS", "15"))
+# How long a worker may be quiet before its run is shown as silent, and before the run is given to another worker. Seconds.
+SILENT_SECONDS = float(os.environ.get("STILLHOUSE_SILENT_SECONDS", "10"))
 LEASE_SECONDS = float(os.environ.get("STILLHOUSE_LEASE_SECONDS", "60"))
 HEARTBEAT_SECONDS = float(os.environ.get("STILLHOUSE_HEARTBEAT_SECONDS", "2"))
 WATCHDOG_SECONDS = float(os.environ.get("STILLHOUSE_WATCHDOG_SECONDS", "5"))
+
+# After so many different runs in a row that failed before their first step a worker is set aside, first for so many seconds.
+WORKER_FAILURES = int(os.environ.get("STILLHOUSE_WORKER_FAILURES", "3"))
+ASIDE_SECONDS = float(os.environ.get("STILLHOUSE_ASIDE_SECONDS", "60"))
+
+# A child that stands still for so many seconds, and for so many times as long as its slowest step, is shown as stalled; after so many
+# times that it is ended and its run tried again. Zero seconds: nobody looks.
+STALL_SECONDS = float(os.environ.get("STILLHOUSE_STALL_SECONDS", "120"))
+STALL_STEPS = float(os.environ.get("STILLHOUSE_STALL_STEPS", "20"))
+STALL_PATIENCE = float(os.environ.get("STILLHOUSE_STALL_PATIENCE", "5"))

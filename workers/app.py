@@ -22,6 +22,7 @@ django.setup()
 from django.conf import settings  # noqa: E402
 
 from webapp import servers  # noqa: E402
+from workers import watchdog  # noqa: E402
 from workers.devices import POOL  # noqa: E402
 
 WATCHDOG_QUEUE = "watchdog"
@@ -59,3 +60,8 @@ app.conf.update(
 def _ensure_servers(**_: Any) -> None:
     """The embedded servers, where no others are named."""
     servers.ensure()
+
+
+@beat_init.connect
+def _look_for_silence(**_: Any) -> None:
+    watchdog.mark_silent_in_a_thread()

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +23,10 @@ from engine.events import Event, Outcome
 from engine.spec.run_spec import RunSpec
 from workers import wire
 
-SEND_SECONDS = 0.02
+SEND_SECONDS, IDLE_SECONDS = 0.02, 0.2
+"""How often there is a look for what is to be sent: while there is something, and after a while in which there was nothing. A child that waits
+uses no processor, which is how its supervisor knows it."""
+
 BUFFERED = 100_000
 """Events that may wait to be sent. When the database is away for longer than that, training waits for it."""
 
@@ -77,7 +79,7 @@ class EventSender:
         self._pipe = pipe
         self._waiting: deque[Event] = deque()
         self._room = threading.Condition()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True, name="sender")
 
     def start(self) -> None:
@@ -92,14 +94,15 @@ class EventSender:
 
     def close(self) -> None:
         """Returns when everything has been sent."""
-        self._closing = True
+        self._closing.set()
         self._thread.join()
         self._pipe.close()
 
     def _send_all(self) -> None:
+        pause = SEND_SECONDS
         try:
             while True:
-                last = self._closing
+                last = self._closing.is_set()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
                 with self._room:
                     self._room.notify_all()
@@ -107,8 +110,9 @@ class EventSender:
                     self._pipe.send_bytes(wire.encode(batch))
                 if last and not self._waiting:
                     return
+                pause = SEND_SECONDS if batch else min(1.2 * pause, IDLE_SECONDS)
                 if len(batch) < BATCH:
-                    time.sleep(SEND_SECONDS)
+                    self._closing.wait(pause)
         except OSError:
             _leave(2)  # the supervisor has gone
         except BaseException:
@@ -126,6 +130,13 @@ def _train(order: dict[str, object], emit: Callable[[Event], None], stop: thread
         spec = RunSpec.parse(order["spec"])
     except SpecError as error:
         emit(Outcome("failed", int(str(order["from_step"])), f"This worker can't run the spec: {str(error).splitlines()[0]}", "spec"))
+        return
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and not torch.cuda.is_available():
+        emit(
+            Outcome(
+                "failed", int(str(order["from_step"])), "This worker's GPU can't be used: torch finds no CUDA device there.", machine=True
+            )
+        )
         return
     torch.set_num_threads(spec.threads or int(str(order["threads"])))
     models = order["models"]

@@ -25,6 +25,11 @@ class Gpu:
     uuid: str
     name: str
     free_share: float
+    memory_bytes: int = 0
+
+    @property
+    def free_bytes(self) -> int:
+        return round(self.free_share * self.memory_bytes)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Pool:
     """CPU slots and GPUs of this process. Thread-safe."""
 
     def __init__(self, *, cpu_slots: int, gpus: tuple[Gpu, ...], cores: int) -> None:
+        self.cpu_slots, self.gpus = cpu_slots, gpus
         self.size = cpu_slots + len(gpus)
         self.kinds: tuple[DeviceKind, ...] = (*(("cpu",) if cpu_slots else ()), *(("cuda",) if gpus else ()))
         self._threads = max(1, cores // max(1, self.size))
@@ -112,7 +118,7 @@ def parse_gpus(table: str, *, visible: str | None) -> tuple[Gpu, ...]:
     for line in table.splitlines():
         index, uuid, name, free, total = (word.strip() for word in line.split(","))
         if allowed is None or index in allowed or uuid in allowed:
-            gpus.append(Gpu(uuid, name, float(free) / float(total)))
+            gpus.append(Gpu(uuid, name, float(free) / float(total), round(float(total) * 2**20)))
     return tuple(gpus)
 
 

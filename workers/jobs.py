@@ -5,13 +5,14 @@ import socket
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from webapp.gate import readiness
 from webapp.runs import doorbell, lifecycle
 from workers import launcher, supervisor, watchdog
 from workers.app import WATCHDOG, app
 from workers.devices import POOL
+from workers.presence import Presence
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 """How this worker signs: attempts and history name it."""
@@ -20,6 +21,7 @@ PASS_ON = 16
 """How many full workers may pass a ring on before it is left to the watchdog's next one."""
 
 _leaving = threading.Event()
+_presence = Presence(WORKER, POOL)
 
 
 @app.task(name=doorbell.DOORBELL)
@@ -29,9 +31,9 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
     The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing. Redis hands a message
     to one worker, which may be full while another is idle: then it rings again, and Redis serves whoever has listened longest.
     """
-    while not _leaving.is_set() and not readiness.wrong_version():  # whose sentence is in the log
+    while not _leaving.is_set() and not readiness.wrong_version() and _presence.may_claim():  # each says in the log why not
         with POOL.choosing() as free:
-            claim = lifecycle.claim_next(worker=WORKER, kinds=POOL.kinds, free=free)
+            claim = lifecycle.claim_next(worker=WORKER, kinds=POOL.kinds, free=free, by=_presence.id)
             if claim is None:
                 break
             share = POOL.take(claim.device_kind, claim.device_count)
@@ -53,12 +55,25 @@ def keep_watch() -> None:
 
 
 @worker_init.connect
-def _warm_up(**_: Any) -> None:
+def _begin(**_: Any) -> None:
     readiness.wrong_version()  # said in the log at once, not with the first run
+    _presence.start()
     launcher.warm()
+
+
+@worker_ready.connect
+def _look_for_work(**_: Any) -> None:
+    """What waits may be for this worker alone, and nobody rings for it now."""
+    for kind in POOL.kinds:
+        doorbell.ring(kind)
 
 
 @worker_shutting_down.connect
 def _leave(**_: Any) -> None:
     """A warm shutdown (SIGTERM): runs are stopped with a checkpoint and go back into the queue, each by its own heartbeat."""
     _leaving.set()
+
+
+@worker_shutdown.connect
+def _say_goodbye(**_: Any) -> None:
+    _presence.leave()

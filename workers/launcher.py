@@ -16,6 +16,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from workers import child, wire
 
 LAST_BYTES = 20_000
@@ -88,6 +90,18 @@ class Child:
             for process in (self._process, *self._followers):
                 with suppress(OSError, ValueError):
                     process.kill()
+
+    def processor_seconds(self) -> float:
+        """How much processor time it has used, with all that trains along and all that they started."""
+        total = 0.0
+        for process in (self._process, *self._followers):
+            with suppress(psutil.Error):
+                one = psutil.Process(process.pid)
+                for each in (one, *one.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        times = each.cpu_times()
+                        total += times.user + times.system
+        return total
 
     def _one_follower_died(self) -> bool:
         with _BOOKKEEPING:

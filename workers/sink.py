@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError
 
-from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from engine.events import Activity, Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
 from webapp.api.body import NO_TEXT
 from webapp.finite import finite
 from webapp.runs import doorbell, lifecycle, models
@@ -52,7 +52,7 @@ class Sink:
 
     def add(self, message: Message) -> None:
         self._blocks += message.blocks
-        self._events += message.events
+        self._events += [event for event in message.events if not isinstance(event, Activity)]  # its supervisor's affair
         self._points += sum(block.values.size for block in message.blocks)
         for event in message.events:
             if isinstance(event, Outcome):
@@ -61,6 +61,8 @@ class Sink:
     def seconds_until_due(self) -> float:
         """How long one may wait for more."""
         pace = EAGER_SECONDS if time.monotonic() - self._began < CALM_AFTER else CALM_SECONDS
+        if not (self._blocks or self._events):
+            return pace  # what comes next is not overdue: a worker would ask without a pause
         return 0.0 if self._points >= FULL else max(0.0, self._flushed + pace - time.monotonic())
 
     def is_due(self) -> bool:

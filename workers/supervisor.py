@@ -21,15 +21,26 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from engine.models.foreign import policy_of_workers
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import ClaimedRun, LeaseLost
+from webapp.runs.templatetags.shown import duration
 from webapp.store import path_in_store
 from workers.devices import Share
 from workers.launcher import Child, Order
 from workers.sink import Sink
+from workers.stall import Limits, Watch
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+CHECKPOINT_LOOKS = 5
+"""How often a checkpoint is looked for, a second apart: a network file system may show it late."""
+
+NO_CHECKPOINT = "does not find its checkpoint of step {step}; the run waits for a worker that does. If it is lost, stop the run and retry it from the start."
+"""What follows the worker's name where it is."""
+
+DEATH_SECONDS = 10.0
+"""A killed child that is still there after so long is waited for no more."""
 
 
 def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
@@ -41,14 +52,18 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
     heartbeat = Heartbeat(claim, leaving)
     heartbeat.start()
     try:
+        if not _finds_its_checkpoint(claim):
+            logger.warning("Run %s is given back: its checkpoint is not at %s", claim.run_id, claim.resume_path)
+            _persist(partial(lifecycle.give_back, claim.token, NO_CHECKPOINT.format(step=claim.from_step)), heartbeat)
+            return
         share = replace(share, threads=claim.spec.get("threads") or share.threads)
         child = _launch(claim, share)
         heartbeat.protect(child)
         _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heartbeat)
         sink = Sink(claim)
-        _carry(child, sink, heartbeat)
+        ended_for = _carry(child, sink, heartbeat, claim)
         code = child.end()
-        _settle(claim, sink, child, code, heartbeat)
+        _settle(claim, sink, child, ended_for or _cause(code), heartbeat)
     except LeaseLost as error:
         logger.warning("%s: its child is killed, nothing more is written.", error)
     except Exception as error:
@@ -83,21 +98,68 @@ def _launch(claim: ClaimedRun, share: Share) -> Child:
     )
 
 
-def _carry(child: Child, sink: Sink, heartbeat: "Heartbeat") -> None:
-    """Messages → rows until the child has ended."""
+def _finds_its_checkpoint(claim: ClaimedRun) -> bool:
+    """Whether there is something to go on from, or the run begins."""
+    if claim.resume_path is None:
+        return True
+    for look in range(CHECKPOINT_LOOKS):
+        if look:
+            time.sleep(1.0)
+        if path_in_store(claim.resume_path).is_dir():
+            return True
+    return False
+
+
+def _carry(child: Child, sink: Sink, heartbeat: "Heartbeat", claim: ClaimedRun) -> str:
+    """Messages → rows until the child has ended. Returns why it was ended, where this worker did it because it stood still."""
+    limits = Limits(settings.STALL_SECONDS, settings.STALL_STEPS, settings.STALL_PATIENCE)
+    watch, ended_for, given_up = Watch(limits, clock=time.monotonic, used=child.processor_seconds), "", 0.0
     with suppress(EOFError):
         while True:
             message = child.receive(within=sink.seconds_until_due())
             if message is not None:
                 sink.add(message)
+                still = watch.hear(message.events, metrics=bool(message.blocks))
+                if watch.stalled:
+                    _note_that_it_moves(watch, still, claim, heartbeat)
+            elif not ended_for:
+                ended_for = _look_whether_it_stands_still(watch, child, claim, heartbeat)
+                given_up = time.monotonic() + DEATH_SECONDS
+            elif time.monotonic() > given_up:
+                break  # it waits within the kernel, for a disk that is gone, and can't even die
             if sink.is_due():
                 _persist(sink.flush, heartbeat)
+                watch.pause()
             heartbeat.check()
     _persist(lambda: sink.flush(last=True), heartbeat)
+    return ended_for
 
 
-def _settle(claim: ClaimedRun, sink: Sink, child: Child, code: int, heartbeat: "Heartbeat") -> None:
-    """Says how the attempt ended: as the engine said, or that the child died without an outcome."""
+def _look_whether_it_stands_still(watch: Watch, child: Child, claim: ClaimedRun, heartbeat: "Heartbeat") -> str:
+    """Reports it once, and ends the child when it has been for too long or when somebody asked it to stop, which it does not hear. Returns why."""
+    sentence = watch.look()
+    if not sentence:
+        return ""
+    if watch.is_over or heartbeat.stop_asked:
+        logger.warning("Run %s is ended: %s", claim.run_id, sentence)
+        child.kill()
+        return f"{sentence} Its process was ended."
+    if not watch.stalled:
+        watch.stalled = True
+        logger.warning("Run %s stands still: %s", claim.run_id, sentence)
+        _persist(partial(lifecycle.stalled, claim.token, f"{sentence} Its process is ended after {watch.ends_after}."), heartbeat)
+        watch.pause()
+    return ""
+
+
+def _note_that_it_moves(watch: Watch, still: float, claim: ClaimedRun, heartbeat: "Heartbeat") -> None:
+    watch.stalled = False
+    _persist(partial(lifecycle.moves, claim.token, f"Moves again after {duration(still)}."), heartbeat)
+    watch.pause()
+
+
+def _settle(claim: ClaimedRun, sink: Sink, child: Child, cause: str, heartbeat: "Heartbeat") -> None:
+    """Says how the attempt ended: as the engine said, or that the child died without an outcome, of a `cause`."""
     last_lines = child.last_lines()
     outcome = sink.outcome
     if outcome is not None and outcome.status == "failed" and child.lost_a_follower:
@@ -105,7 +167,7 @@ def _settle(claim: ClaimedRun, sink: Sink, child: Child, code: int, heartbeat: "
     elif outcome is not None:
         _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heartbeat)
     else:
-        _persist(lambda: lifecycle.crashed(claim.token, _cause(code), last_lines), heartbeat)
+        _persist(lambda: lifecycle.crashed(claim.token, cause, last_lines), heartbeat)
 
 
 def _report_crash(claim: ClaimedRun, reason: str, last_lines: str) -> None:
@@ -143,6 +205,7 @@ class Heartbeat(threading.Thread):
         super().__init__(daemon=True, name=f"heartbeat-{claim.run_id}")
         self._token, self._leaving = claim.token, leaving
         self._child: Child | None = None
+        self.stop_asked = False
         self._done, self._lost = threading.Event(), threading.Event()
 
     def protect(self, child: Child) -> None:
@@ -179,5 +242,6 @@ class Heartbeat(threading.Thread):
             logger.warning("No heartbeat for run %s: %s", self._token.run_id, str(error).strip())
             connection.close()
         else:
-            if self._child is not None and (orders.stop or self._leaving.is_set()):
+            self.stop_asked = orders.stop or self._leaving.is_set()
+            if self._child is not None and self.stop_asked:
                 self._child.stop()

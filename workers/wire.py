@@ -24,6 +24,7 @@ _EVENTS: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         events.PhaseStarted,
+        events.Activity,
         events.Progress,
         events.Evaluation,
         events.Artifact,

@@ -6,6 +6,7 @@ import torch
 
 from engine.errors import CheckpointError, DataError, EngineError, ModelError, NonFiniteError, SpecError, StorageError
 from engine.events import Outcome
+from engine.run.storage import FULL
 
 
 @dataclass
@@ -32,12 +33,21 @@ def failure(error: Exception, at: CurrentStep) -> Outcome:
             )
         case StorageError(full=True):
             return Outcome("failed", at.step, f"{error} Make room there, then start or resume the run.")
+        case StorageError():
+            return Outcome("failed", at.step, str(error), machine=True)
+        case torch.AcceleratorError():
+            return Outcome("failed", at.step, f"The GPU failed at step {at.step}: {_first_line(error)}", machine=True)
         case ModelError() | DataError() | CheckpointError():
             return Outcome("failed", at.step, str(error), refused=refused)
         case EngineError():
             return Outcome("failed", at.step, str(error))
         case OSError():
-            return Outcome("failed", at.step, f"A file could not be read or written at step {at.step}: {error}.")
+            return Outcome(
+                "failed", at.step, f"A file could not be read or written at step {at.step}: {error}.", machine=error.errno not in FULL
+            )
     where = f" at step {at.step} of phase {at.phase}" if at.phase else ""
-    text = next(iter(str(error).splitlines()), "")
-    return Outcome("failed", at.step, f"The method failed{where}: {type(error).__name__}: {text}")
+    return Outcome("failed", at.step, f"The method failed{where}: {type(error).__name__}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")

@@ -19,7 +19,7 @@ import torch
 
 from engine import lineage, seeds
 from engine.errors import CheckpointError, NonFiniteError, StorageError
-from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
+from engine.events import STEPS, Activity, Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
 from engine.run import checkpoint, export, state, storage
 from engine.run.artifacts import ArtifactWriter
@@ -65,6 +65,7 @@ def execute(
     current, artifacts = CurrentStep(), ArtifactWriter(workdir, emit)
     threads = torch.get_num_threads()
     try:
+        emit(Activity("the preparation"))
         with seeds.undisturbed(device_of(spec)):
             if spec.threads is not None:
                 torch.set_num_threads(spec.threads)
@@ -157,10 +158,13 @@ class _TrainingLoop:
         self.current.phase = phase.name
         self.emit(PhaseStarted(phase.name, self.phase_index, count, self.position.step, phase.steps))
         if phase.begin is not None and not self.begun:
+            self.emit(Activity(f"the preparation of {phase.name}"))
             phase.begin()
             self.teacher_outputs.keep()
         self.begun = True
+        self.emit(Activity(STEPS))
         self._run_steps(phase, total)
+        self.emit(Activity(f"the end of {phase.name}"))
         if self.stopped:
             self._save(phase, wait=True)
             return
@@ -212,10 +216,14 @@ class _TrainingLoop:
             metrics.add(position.step, terms)
             if evaluate_every and position.step % evaluate_every == 0 and position.step < total:
                 metrics.flush()
+                self.emit(Activity("an evaluation"))
                 self.judge.validate(position.step)
+                self.emit(Activity(STEPS))
             if cadence.checkpoint is not None:
                 if position.step % cadence.checkpoint == 0 and position.phase_step < phase.steps:  # the end of a phase brings its own
+                    self.emit(Activity("a checkpoint"))
                     self._save(phase, wait=True)
+                    self.emit(Activity(STEPS))
             elif now - self.checkpoint_clock >= CHECKPOINT_SECONDS and not self.writer.busy:
                 self._save(phase, wait=False)
             if self.writer.has_finished:
@@ -365,6 +373,7 @@ class _TrainingLoop:
     def _succeeded(self) -> Outcome:
         step = self.position.step
         self.current.phase = "final evaluation"
+        self.emit(Activity("the final evaluation"))
         self.method.finish()
         if self.process_group.is_main_process:
             self._export()

@@ -37,7 +37,17 @@ def make_again(before: dict[str, Any]) -> None:
             columns = ", ".join(map(connection.ops.quote_name, table["columns"]))
             with cursor.copy(f"COPY {connection.ops.quote_name(name)} ({columns}) FROM STDIN") as copy:
                 copy.write(table["data"])
+        _count_on(cursor, before["tables"])
         cursor.execute("SET session_replication_role = DEFAULT")
+
+
+def _count_on(cursor: Any, tables: dict[str, Any]) -> None:
+    """Rows that came with their numbers did not move the counters from which new rows get theirs."""
+    for name in (name for name, table in tables.items() if "id" in table["columns"]):
+        cursor.execute("SELECT pg_get_serial_sequence(%s, 'id')", [name])
+        (sequence,) = cursor.fetchone()
+        if sequence is not None:
+            cursor.execute(f'SELECT setval(%s, coalesce((SELECT max(id) FROM "{name}"), 1))', [sequence])
 
 
 def look() -> dict[str, Any]:

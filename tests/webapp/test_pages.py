@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.views.defaults import server_error
@@ -13,7 +15,7 @@ from django.views.defaults import server_error
 from tests.webapp.conftest import RunMaker
 from tests.webapp.pages import as_, text_of
 from webapp.accounts.models import Project, User
-from webapp.runs.models import Run
+from webapp.runs.models import Attempt, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -72,7 +74,18 @@ def test_the_list_of_projects_counts_runs_and_those_under_way(finished_run: RunM
 
     page = text_of(as_(viewer).get(reverse("home") + "?all=1"))
 
-    assert "2 runs" in page and "1 under way" in page
+    assert "2 runs" in page and "1 under way" in page and "silent" not in page
+
+
+def test_the_list_of_projects_counts_the_runs_whose_worker_is_silent_once_each(running_run: RunMaker, viewer: User, settings: Any) -> None:
+    late = [running_run(name=f"late {number}") for number in range(2)]
+    heard = running_run(name="heard")
+    Attempt.objects.filter(run__in=late).update(heartbeat_at=Now() - timedelta(seconds=settings.SILENT_SECONDS + 1))
+    Attempt.objects.create(run=heard, number=99, worker="not the current one", heartbeat_at=Now() - timedelta(hours=1))
+
+    page = text_of(as_(viewer).get(reverse("home") + "?all=1"))
+
+    assert "3 under way" in page and "2 silent" in page
 
 
 def test_what_is_not_there_is_said_in_a_sentence_on_a_page_of_ours(project: Project, viewer: User) -> None:

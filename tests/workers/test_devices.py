@@ -91,7 +91,8 @@ def test_the_driver_is_asked_and_one_that_fails_has_no_gpus(nvidia_smi: Callable
     second = list_gpus()
     nvidia_smi(table(a=100), code=9)
 
-    assert both == (Gpu("GPU-a", "H100", 1.0), Gpu("GPU-b", "H100", 0.5))
+    assert both == (Gpu("GPU-a", "H100", 1.0, 100 * 2**20), Gpu("GPU-b", "H100", 0.5, 100 * 2**20))
+    assert [gpu.free_bytes for gpu in both] == [100 * 2**20, 50 * 2**20]
     assert (second, list_gpus()) == (both[1:], ())
 
 

@@ -1,17 +1,19 @@
 """What the sink makes of a batch: when it is due, what is limited, and what it tells those who listen."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from engine.events import Activity, Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from tests.waiting import wait_for
 from tests.workers.test_sink import evaluation, held, losses, say
 from webapp.runs import lifecycle, models
 from webapp.runs.history import points
 from webapp.runs.lifecycle import ClaimedRun
 from workers import wire
-from workers.sink import CALM_SECONDS, FULL, LINE_LENGTH, Sink
+from workers.sink import CALM_SECONDS, EAGER_SECONDS, FULL, LINE_LENGTH, Sink
 
 __all__ = ["held"]
 
@@ -47,6 +49,23 @@ def test_a_full_sink_is_due_however_young(held: ClaimedRun) -> None:
     added(sink, Metrics(10, values))
 
     assert (before, sink.is_due(), sink.seconds_until_due()) == (False, True, 0.0)
+
+
+def test_a_sink_that_holds_nothing_is_never_due_so_that_its_worker_waits_and_does_not_ask_without_a_pause(held: ClaimedRun) -> None:
+    sink = Sink(held)
+    say(sink, *losses(1, 1))
+    wait_for(lambda: time.monotonic() - sink._flushed > CALM_SECONDS, what="the pace to pass")
+
+    assert not sink.is_due()
+    assert sink.seconds_until_due() >= EAGER_SECONDS
+
+
+def test_what_a_child_does_is_its_supervisors_affair_and_no_row(held: ClaimedRun) -> None:
+    sink = Sink(held)
+
+    added(sink, Activity("an evaluation"))
+
+    assert not sink.is_due()
 
 
 def test_what_holds_nothing_writes_nothing(held: ClaimedRun) -> None:

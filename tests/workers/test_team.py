@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def _forkserver_ends() -> Iterator[None]:
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
-def start(folder: Path, *, devices: int, **spec: Any) -> Child:
+def start(folder: Path, *, devices: int, environment: Mapping[str, str] | None = None, **spec: Any) -> Child:
     body = {"method": "supervised", "task": "digits", "budget": {"epochs": 1}, "settings": {"optimizer": "sgd"}, "devices": devices}
     return Child(
         Order(
@@ -36,7 +37,7 @@ def start(folder: Path, *, devices: int, **spec: Any) -> Child:
             resume=None,
             from_step=0,
             models={},
-            environment={},
+            environment=environment or {},
             threads=1,
             devices=devices,
         )
@@ -99,3 +100,32 @@ def test_a_killed_leader_takes_its_followers_along(tmp_path: Path) -> None:
 
     assert code == -signal.SIGKILL
     wait_for(lambda: not follower.is_running() or follower.status() == psutil.STATUS_ZOMBIE, what="the follower's end")
+
+
+def test_a_gpu_that_torch_can_not_use_is_the_machines_fault_and_no_run_trains_on_the_cpu_in_its_place(tmp_path: Path) -> None:
+    child = start(tmp_path, devices=1, environment={"CUDA_VISIBLE_DEVICES": "GPU-that-is-broken"})
+
+    events = heard(child)
+
+    assert events == [Outcome("failed", 0, "This worker's GPU can't be used: torch finds no CUDA device there.", machine=True)]
+    assert child.end() == 0
+
+
+def test_the_processor_time_of_a_child_is_that_of_all_who_train_and_it_stands_still_when_they_do(tmp_path: Path) -> None:
+    child = start(tmp_path, devices=2, budget={"steps": 1_000_000})
+    wait_for(lambda: len(followers_of(child)) == 1, what="the follower")
+    family = [psutil.Process(child.pid), *followers_of(child)]
+    wait_for(lambda: child.processor_seconds() > sum(family[0].cpu_times()[:2]) > 1, what="both to train")
+
+    for process in family:
+        process.suspend()
+    wait_for(lambda: {process.status() for process in family} == {psutil.STATUS_STOPPED}, what="both to stand still")
+    before = child.processor_seconds()
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() - began > 1, what="a second")
+    after = child.processor_seconds()
+    child.kill()
+    child.end()
+
+    assert before == after > 1
+    assert child.processor_seconds() == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.events import Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
+from engine.events import Activity, Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
 from workers import wire
 
 
@@ -56,6 +56,7 @@ def test_numbers_that_are_not_finite_arrive_as_they_are() -> None:
 def test_every_other_event_arrives_as_it_was() -> None:
     batch: list[Event] = [
         PhaseStarted("distill", 0, None, 0, 100),
+        Activity("an evaluation"),
         Progress(10, 100, "distill", 1.5, 6.7),
         Evaluation(10, "student", "validation", False, {"accuracy": 0.5, "auroc": None}, {"reliability": {"n": 3}}),
         Artifact("student", "model", "student", 12, "0" * 64, {"parameters": 3}),

@@ -1,9 +1,13 @@
 """Pages of people: signing in, projects, members, API tokens."""
 
+from datetime import timedelta
+
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count, F, Q
+from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -26,10 +30,16 @@ def home(request: SignedIn) -> HttpResponse:
     """The projects; someone with only one is taken to it, unless the list was asked for."""
     kept = Q(runs__deleted_at=None)
     under_way = kept & Q(runs__state__in=["queued", "starting", "running"])
+    # Of the run's current attempt; not as the watchdog has marked it, for a watchdog may be what is silent.
+    late = Q(runs__attempts__number=F("runs__attempt"), runs__attempts__heartbeat_at__lt=Now() - timedelta(seconds=settings.SILENT_SECONDS))
+    silent = kept & late & Q(runs__state__in=["starting", "running"])
     found = list(
         projects_of(request.user)
         .annotate(
-            role=F("my_role"), run_count=Count("runs", filter=kept, distinct=True), active=Count("runs", filter=under_way, distinct=True)
+            role=F("my_role"),
+            run_count=Count("runs", filter=kept, distinct=True),
+            active=Count("runs", filter=under_way, distinct=True),
+            silent=Count("runs", filter=silent, distinct=True),
         )
         .order_by("name")
     )

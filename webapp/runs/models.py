@@ -6,14 +6,17 @@ Only the package `lifecycle` writes a run's state, and only the sink writes metr
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Case, Q, When
-from django.db.models.functions import Now
+from django.db.models import Case, OuterRef, Q, When
+from django.db.models.functions import Coalesce, Now
 
 
 class State(models.TextChoices):
@@ -120,22 +123,47 @@ class Run(models.Model):
         return self.name
 
 
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def told(self) -> Self:
+        """With what pages and API tell of an attempt beside its fields. At no statement more."""
+        late = Q(ended_at=None, heartbeat_at__lt=Now() - timedelta(seconds=settings.SILENT_SECONDS))
+        refused = Attempt.objects.filter(run=OuterRef("run"), not_again=True, by__isnull=False)
+        return self.annotate(
+            quiet_since=Coalesce("silent_since", Case(When(late, then="heartbeat_at"))), refused_by=ArraySubquery(refused.values("by"))
+        )
+
+
 class Attempt(models.Model):
     """One try of one worker. The lease is its heartbeat: lost when `heartbeat_at` is older than the lease time, by the database's clock."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveIntegerField()
     worker = models.CharField(max_length=200)
+    by = models.ForeignKey("fleet.Worker", null=True, blank=True, on_delete=models.SET_NULL, related_name="attempts")
     pid = models.PositiveIntegerField(null=True, help_text="Of the child process.")
     device = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
     silent_since = models.DateTimeField(null=True, blank=True)
+    stalled_since = models.DateTimeField(null=True, blank=True)
+    stall = models.TextField(blank=True, db_default="", help_text="How it stands still, one sentence; empty while it moves.")
     ended_at = models.DateTimeField(null=True, blank=True)
-    exit = models.CharField(max_length=20, blank=True, help_text="succeeded, failed, stopped, crashed, lost; empty while it goes on.")
+    exit = models.CharField(
+        max_length=20, blank=True, help_text="succeeded, failed, stopped, crashed, lost, returned; empty while it goes on."
+    )
+    not_again = models.BooleanField(
+        default=False, db_default=False, help_text="The run is not for this attempt's worker again, until a person says go."
+    )
     reason = models.TextField(blank=True)
     from_step = models.BigIntegerField(default=0)
     last_lines = models.TextField(blank=True)
+
+    quiet_since: datetime | None = None
+    """Since when nothing was heard from its worker, by the database's clock, though no watchdog may have looked; only on rows of `told`."""
+    refused_by: Sequence[uuid.UUID] = ()
+    """The workers that gave its run away and don't take it again; only on rows of `told`."""
+
+    objects: ClassVar = AttemptQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["run", "number"]

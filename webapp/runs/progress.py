@@ -1,14 +1,20 @@
 """A run's state as a person sees it at a glance: one word, one color, how far, how long still."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from webapp.fleet.models import Worker
+from webapp.fleet.waiting import why_nobody
 from webapp.runs.models import ENDED, HELD, Attempt, Run, State
 
 
 @dataclass(frozen=True)
 class Status:
-    """`word` is the state, or what matters more at the moment: stopping, silent. `tone` names its color. Times are in seconds."""
+    """`word` is the state, or what matters more at the moment: stopping, silent, stalled. `tone` names its color. Times are in seconds.
+
+    `unserved` says of a waiting run why no worker that runs would take it; empty when one would.
+    """
 
     state: str
     word: str
@@ -23,6 +29,7 @@ class Status:
     left: float | None
     trained: float
     silent_since: datetime | None
+    unserved: str
 
     @property
     def ended(self) -> bool:
@@ -50,43 +57,62 @@ class Status:
 
 
 def newest_attempt(run: Run) -> Attempt | None:
-    return Attempt.objects.filter(run=run).order_by("-number").first()
+    return Attempt.objects.told().filter(run=run).order_by("-number").first()
 
 
-def status_of(run: Run, attempt: Attempt | None = None) -> Status:
-    """`attempt` is the run's newest; without it silence is not known."""
-    silent = attempt.silent_since if attempt is not None and run.state in HELD else None
-    word, tone = str(run.state), str(run.state)
-    if run.state in HELD and run.stop_requested_at is not None:
-        word, tone = "stopping", "stopping"
-    elif silent is not None:
-        word, tone = "silent", "silent"
+def workers_for(runs: Iterable[Run]) -> Sequence[Worker] | None:
+    """The workers that live, for `status_of` of any number of runs: one statement, or none where no run waits."""
+    return list(Worker.objects.live()) if any(run.state == State.QUEUED for run in runs) else None
+
+
+def status_of(run: Run, attempt: Attempt | None = None, workers: Sequence[Worker] | None = None) -> Status:
+    """`attempt` is the run's newest; without it silence is not known. `workers` are those that live; without them not why it waits."""
+    held = attempt if attempt is not None and run.state in HELD else None
+    silent = (held.quiet_since or held.silent_since) if held is not None else None
+    word = _word(run, silent=silent is not None, stalled=held is not None and held.stalled_since is not None)
+    moves = run.state == State.RUNNING and word not in ("silent", "stalled")
+    unserved = _why_unserved(run, attempt, workers)
     return Status(
         state=str(run.state),
         word=word,
-        tone=tone,
-        reason=_reason(run, attempt, silent=silent is not None),
+        tone=word,
+        reason=" ".join(filter(None, (unserved, _reason(run, attempt, silent=silent is not None)))),
         phase=run.phase,
         phase_index=run.phase_index,
         phase_count=run.phase_count,
         step=run.step,
         total=run.total_steps,
-        rate=run.steps_per_second if run.state == State.RUNNING else None,
-        left=_seconds_left(run),
+        rate=run.steps_per_second if moves and silent is None else None,
+        left=_seconds_left(run) if moves and silent is None else None,
         trained=run.train_seconds,
         silent_since=silent,
+        unserved=unserved,
     )
+
+
+def _word(run: Run, *, silent: bool, stalled: bool) -> str:
+    if run.state in HELD and run.stop_requested_at is not None:
+        return "stopping"
+    return "silent" if silent else "stalled" if stalled else str(run.state)
+
+
+def _why_unserved(run: Run, attempt: Attempt | None, workers: Sequence[Worker] | None) -> str:
+    if run.state != State.QUEUED or workers is None:
+        return ""
+    return why_nobody(run.device_kind, run.device_count, workers, refused=attempt.refused_by if attempt is not None else ())
 
 
 def _reason(run: Run, attempt: Attempt | None, *, silent: bool) -> str:
     if silent and attempt is not None:
         return f"Nothing was heard from {attempt.worker} for a while. If it stays quiet, another worker goes on from the last checkpoint."
+    if run.state in HELD and attempt is not None and attempt.stalled_since is not None:
+        return attempt.stall
     if run.state == State.QUEUED and attempt is not None and attempt.exit in {"lost", "crashed"}:
         return f"Attempt {attempt.number} on {attempt.worker} was {attempt.exit}; the run waits for a worker to go on from its last checkpoint."
     return run.reason
 
 
 def _seconds_left(run: Run) -> float | None:
-    if run.state != State.RUNNING or not run.steps_per_second or run.total_steps <= run.step:
+    if not run.steps_per_second or run.total_steps <= run.step:
         return None
     return (run.total_steps - run.step) / run.steps_per_second

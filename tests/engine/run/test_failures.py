@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.errors import CheckpointError, DataError, ModelError, NonFiniteError, Problem, SpecError, StateError
+from engine.errors import CheckpointError, DataError, ModelError, NonFiniteError, Problem, SpecError, StateError, StorageError
 from engine.events import Outcome
 from engine.run.failures import CurrentStep, failure
 
@@ -49,3 +49,28 @@ def test_what_went_wrong_is_told_in_one_sentence(error: Exception, reason: str, 
 
 def test_before_the_first_phase_no_step_is_blamed() -> None:
     assert failure(KeyError("width"), CurrentStep()) == Outcome("failed", 0, "The method failed: KeyError: 'width'")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            StorageError("The run's folder could not be written: Input/output error."),
+            "The run's folder could not be written: Input/output error.",
+        ),
+        (OSError(5, "Input/output error"), "A file could not be read or written at step 9: [Errno 5] Input/output error."),
+        (
+            torch.AcceleratorError("CUDA error: an illegal memory access\nmore"),
+            "The GPU failed at step 9: CUDA error: an illegal memory access",
+        ),
+    ],
+    ids=["the store", "a disk", "a GPU"],
+)
+def test_a_machine_that_fails_is_told_from_a_run_that_does(error: Exception, reason: str) -> None:
+    assert failure(error, CurrentStep("distill", 9)) == Outcome("failed", 9, reason, machine=True)
+
+
+def test_a_store_without_room_is_no_one_machines_fault() -> None:
+    outcome = failure(StorageError("No room on the store.", full=True), CurrentStep("distill", 9))
+
+    assert not outcome.machine

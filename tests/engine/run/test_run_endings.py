@@ -141,7 +141,7 @@ def test_a_folder_of_checkpoints_that_can_not_be_made_ends_the_run_at_the_first_
     outcome = run_tiny(tmp_path, spec=tiny_spec(cadence=Cadence(checkpoint=6)), stop=lambda: stop)
 
     step = 0 if stop else 6
-    assert outcome == Outcome("failed", step, f"The checkpoint of step {step} could not be written: Not a directory.")
+    assert outcome == Outcome("failed", step, f"The checkpoint of step {step} could not be written: Not a directory.", machine=True)
 
 
 def test_a_folder_that_can_not_be_written_fails_the_run_before_its_first_step(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_folder_that_can_not_be_written_fails_the_run_before_its_first_step(tm
 
     outcome = run_tiny(workdir, watcher=watcher)
 
-    assert outcome == Outcome("failed", 0, f"The run's folder {workdir} could not be written: File exists.")
+    assert outcome == Outcome("failed", 0, f"The run's folder {workdir} could not be written: File exists.", machine=True)
     assert watcher.terms() == []
 
 

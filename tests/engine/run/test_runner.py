@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.events import Artifact, Evaluation, Metrics, PhaseStarted, Progress
+from engine.events import STEPS, Activity, Artifact, Evaluation, Metrics, PhaseStarted, Progress
 from engine.method import Batch, Diagnostics, Logs, Method, Phase
 from engine.spec.cards import Needs
 from engine.spec.run_spec import Budget, Cadence, ModelRef
-from tests.engine.tiny import BATCH, ROWS, Plain, Taught, TinySettings, Watcher, run_tiny, student_bytes, tiny_card, tiny_spec
+from tests.engine.tiny import BATCH, ROWS, Everything, Plain, Taught, TinySettings, Watcher, run_tiny, student_bytes, tiny_card, tiny_spec
 
 TEACHER = "run:00000000-0000-4000-8000-000000000001"
 
@@ -187,6 +187,32 @@ def test_phases_are_announced_with_their_place_in_the_run(tmp_path: Path) -> Non
     assert watcher.of(PhaseStarted) == [PhaseStarted("shuffled", 0, 2, 0, 6), PhaseStarted("in order", 1, 2, 6, 3)]
     assert [(event.step, event.total, event.phase) for event in watcher.of(Progress)] == [(6, 9, "shuffled"), (9, 9, "in order")]
     assert outcome.step == 9
+
+
+def test_whoever_watches_is_told_what_brings_no_steps_before_it_begins_and_when_steps_follow(tmp_path: Path) -> None:
+    watcher = Watcher()
+
+    run_tiny(tmp_path, spec=tiny_spec(steps=12, cadence=Cadence(evaluate=6, checkpoint=4)), watcher=watcher)
+
+    told = [event for event in watcher.events if isinstance(event, Activity | Evaluation)]
+    assert [event.name if isinstance(event, Activity) else type(event).__name__ for event in told] == [
+        *("the preparation", STEPS),
+        *("a checkpoint", STEPS),
+        *("an evaluation", "Evaluation", STEPS),
+        *("a checkpoint", STEPS),
+        "the end of train",
+        *("the final evaluation", "Evaluation", "Evaluation"),
+    ]
+
+
+def test_a_phase_that_prepares_is_told_from_its_steps(tmp_path: Path) -> None:
+    watcher = Watcher()
+
+    run_tiny(tmp_path, Everything, watcher=watcher, spec=tiny_spec(Everything, steps=15))
+
+    names = [event.name for event in watcher.of(Activity)]
+    assert names[:3] == ["the preparation", "the preparation of warm", STEPS]
+    assert [name for name in names if name.startswith("the preparation of")] == ["the preparation of warm", "the preparation of train"]
 
 
 def test_a_budget_of_epochs_counts_the_last_partial_batch(tmp_path: Path) -> None:

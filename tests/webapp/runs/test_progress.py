@@ -6,6 +6,7 @@ import pytest
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from webapp.fleet.models import Worker
 from webapp.runs.models import Attempt, Run
 from webapp.runs.progress import Status, status_of
 
@@ -70,6 +71,44 @@ def test_the_word_is_what_matters_most_at_the_moment(about: dict[str, Any], sile
     assert (found.silent_since is not None) == (silent and found.held)
 
 
+@pytest.mark.parametrize("quiet", ["silent_since", "stalled_since"])
+def test_a_run_that_is_silent_or_stalled_has_neither_pace_nor_time_left(quiet: str) -> None:
+    found = status(Attempt(number=1, worker="worker-1", stall="Made no step for 2 min.", **{quiet: NOW}))
+
+    assert (found.word, found.tone, found.rate, found.left) == (quiet.removesuffix("_since"), quiet.removesuffix("_since"), None, None)
+    assert (found.step, found.percent) == (25, 25.0)
+
+
+def test_a_run_that_is_to_stop_and_silent_has_no_pace_either() -> None:
+    found = status(Attempt(number=1, worker="worker-1", silent_since=NOW), stop_requested_at=NOW)
+
+    assert (found.word, found.rate, found.left) == ("stopping", None, None)
+
+
+@pytest.mark.parametrize(
+    ("workers", "unserved", "reason"),
+    [
+        (None, "", "Submitted."),
+        ([], "No worker is running.", "No worker is running. Submitted."),
+        (
+            [Worker(name="box:1", gpu_count=1, store_problem="")],
+            "No running worker trains on the CPU.",
+            "No running worker trains on the CPU. Submitted.",
+        ),
+        ([Worker(name="box:1", cpu_slots=1, store_problem="")], "", "Submitted."),
+    ],
+    ids=["not asked", "none", "none that fits", "one"],
+)
+def test_a_run_that_no_worker_would_take_says_why_it_waits(workers: list[Worker] | None, unserved: str, reason: str) -> None:
+    found = status_of(Run(state="queued", reason="Submitted.", device_kind="cpu"), None, workers)
+
+    assert (found.unserved, found.reason, found.word) == (unserved, reason, "queued")
+
+
+def test_only_a_waiting_run_waits_for_a_worker() -> None:
+    assert status_of(Run(**RUNNING), None, []).unserved == ""
+
+
 @pytest.mark.parametrize(
     ("about", "attempt", "reason"),
     [
@@ -92,6 +131,7 @@ def test_the_word_is_what_matters_most_at_the_moment(about: dict[str, Any], sile
             "Nothing was heard from worker-1 for a while. If it stays quiet, another worker goes on from the last checkpoint.",
         ),
         ({"state": "stopped", "reason": "Stopped as asked."}, {"silent_since": NOW}, "Stopped as asked."),
+        ({"reason": "Runs on CPU."}, {"stalled_since": NOW, "stall": "Made no step for 2 min."}, "Made no step for 2 min."),
     ],
 )
 def test_the_reason_is_said_in_one_sentence(about: dict[str, Any], attempt: dict[str, Any] | None, reason: str) -> None:

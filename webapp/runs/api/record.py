@@ -142,7 +142,7 @@ class Attempts(ListAPIView[Attempt]):
 
     def get_queryset(self) -> QuerySet[Attempt]:
         run = run_for(self.request.user, self.kwargs["run_id"])
-        return Attempt.objects.filter(run=run).order_by("number")
+        return Attempt.objects.told().filter(run=run).order_by("number")
 
 
 @extend_schema_view(get=extend_schema(tags=RECORD, operation_id="runs_history", responses=reading(HistoryLineSerializer(many=True))))

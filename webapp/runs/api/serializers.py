@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from webapp.runs.history.headline import latest_of
 from webapp.runs.models import Artifact, Attempt, Evaluation, HistoryLine, LogLine, Run, State
-from webapp.runs.progress import newest_attempt
+from webapp.runs.progress import newest_attempt, workers_for
 from webapp.runs.table.rows import RunRow, row_of
 
 
@@ -30,8 +30,10 @@ class RunSerializer(serializers.Serializer[RunRow]):
     seed = serializers.IntegerField()
     config_hash = serializers.CharField(help_text="Equal for runs that differ in nothing but their seeds.")
     state = serializers.ChoiceField(source="status.state", choices=State.choices)
-    status = serializers.CharField(source="status.word", help_text="The state, or what matters more at the moment: stopping, silent.")
-    reason = serializers.CharField(source="status.reason", help_text="Why it is in its state; may be empty.")
+    status = serializers.CharField(
+        source="status.word", help_text="The state, or what matters more at the moment: stopping, silent, stalled."
+    )
+    reason = serializers.CharField(source="status.reason", help_text="Why it is in its state, and why no worker takes it; may be empty.")
     phase = serializers.CharField(source="status.phase")
     phase_index = serializers.IntegerField(source="status.phase_index", allow_null=True, help_text="From 0; null before the first phase.")
     phase_count = serializers.IntegerField(source="status.phase_count", allow_null=True, help_text="Null where it is not known ahead.")
@@ -74,7 +76,7 @@ class RunsPageSerializer(serializers.Serializer[Any]):
 
 def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:
     """A run with all that defines it, as JSON. `is_new`: there is nothing to fetch about it yet."""
-    row = row_of(run, None if is_new else newest_attempt(run), {} if is_new else latest_of(run))
+    row = row_of(run, None, {}) if is_new else row_of(run, newest_attempt(run), latest_of(run), workers_for([run]))
     more = {
         "project": run.project.slug,
         "notes": run.notes,
@@ -88,6 +90,8 @@ def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    silent_since = serializers.DateTimeField(source="quiet_since", allow_null=True, read_only=True)
+
     class Meta:
         model = Attempt
         fields = (
@@ -98,6 +102,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
             "started_at",
             "heartbeat_at",
             "silent_since",
+            "stalled_since",
             "ended_at",
             "exit",
             "reason",

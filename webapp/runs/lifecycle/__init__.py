@@ -1,9 +1,10 @@
 """The life of a run: the only package that writes a run's state.
 
 `states.py` has the states as data and the one function that changes them; `people.py`, `workers.py` and `watchdog.py` have the verbs of
-each. Every verb is one short transaction that writes the new state and a line of history together.
+each, `elsewhere.py` which worker may have a run again. Every verb is one short transaction that writes the new state and a line of history together.
 """
 
+from webapp.runs.lifecycle.elsewhere import forgive_where_nobody_else_is_left
 from webapp.runs.lifecycle.people import held_for_continuing, request_stop, requeue, restore, set_priority, submit, trash
 from webapp.runs.lifecycle.states import ALLOWED, NotAllowed
 from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting, something_waits
@@ -18,8 +19,11 @@ from webapp.runs.lifecycle.workers import (
     claim_next,
     crashed,
     fenced,
+    give_back,
+    moves,
     renew,
     settle,
+    stalled,
     started,
 )
 
@@ -36,8 +40,11 @@ __all__ = [
     "claim_next",
     "crashed",
     "fenced",
+    "forgive_where_nobody_else_is_left",
+    "give_back",
     "held_for_continuing",
     "mark_silent",
+    "moves",
     "renew",
     "request_stop",
     "requeue",
@@ -47,6 +54,7 @@ __all__ = [
     "set_priority",
     "settle",
     "something_waits",
+    "stalled",
     "started",
     "submit",
     "trash",

@@ -4,6 +4,7 @@ from django.db.models.functions import Now
 
 from webapp.accounts.models import User
 from webapp.runs import doorbell
+from webapp.runs.lifecycle import elsewhere
 from webapp.runs.lifecycle.states import ALLOWED, IN_WORDS, NotAllowed, enqueue, locked, move, name_of, note, require
 from webapp.runs.models import ENDED, HELD, PRIORITIES, Run, State
 
@@ -39,6 +40,7 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
             raise NotAllowed("The run is in the trash; restore it first.")
         if from_scratch and row.began_after is not None:
             raise NotAllowed("The run began with the checkpoint of another one, so it has no start of its own; continue that one again.")
+        elsewhere.forgive(row)
         if from_scratch:
             Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="")
             return enqueue(row, who, "Again from the start.")

@@ -17,8 +17,9 @@ from django.db.models.functions import Coalesce, Now
 
 from webapp.runs import doorbell, lineage
 from webapp.runs.history import headline, points
+from webapp.runs.lifecycle import elsewhere
 from webapp.runs.lifecycle.states import enqueue, move
-from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, Run, State
+from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, LogLine, Run, State
 
 if TYPE_CHECKING:
     from engine.events import Outcome
@@ -83,8 +84,12 @@ def attempt_folder(run_id: UUID, attempt: int) -> str:
     return f"runs/{run_id}/attempt-{attempt}"
 
 
-def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> ClaimedRun | None:
+def claim_next(
+    *, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int], by: UUID | None = None
+) -> ClaimedRun | None:
     """queued → starting for the best run that fits what is free, or None.
+
+    `by` is the worker's row in the fleet: one that is set aside or does not share the store gets nothing, and nobody a run that it gave away.
 
     Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
     A row that another worker is claiming is skipped, so two workers never wait for each other and never get the same run.
@@ -98,12 +103,14 @@ def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Map
         queue = Run.objects.select_for_update(skip_locked=True, no_key=True).filter(
             fits, state=State.QUEUED, deleted_at=None, stop_requested_at=None
         )
+        if by is not None:
+            queue = elsewhere.not_refused(queue, by)
         run = queue.order_by("-priority", "queued_at").first()
         if run is None:
             return None
         number, from_step = run.attempt + 1, run.checkpoint_step or 0
         Run.objects.filter(pk=run.pk).update(attempt=number)
-        Attempt.objects.create(run=run, number=number, worker=worker, from_step=from_step)
+        Attempt.objects.create(run=run, number=number, worker=worker, by_id=by, from_step=from_step)
         move(run, State.STARTING, worker, f"Claimed by {worker}.")
         return ClaimedRun(
             run_id=run.pk,
@@ -170,33 +177,76 @@ def checkpointed(token: Token, step: int, path: str) -> None:
         Run.objects.filter(pk=token.run_id).update(checkpoint_step=step, checkpoint_path=path)
 
 
+def stalled(token: Token, sentence: str) -> None:
+    """The child stands still, says its supervisor. Shown until `moves`."""
+    with fenced(token):
+        Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(stalled_since=Now(), stall=sentence)
+        LogLine.objects.create(run_id=token.run_id, attempt=token.attempt, level="warning", text=sentence)
+        doorbell.announce(token.run_id, ["state", "log"])
+
+
+def moves(token: Token, sentence: str) -> None:
+    """A child that stood still goes on."""
+    with fenced(token):
+        Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(stalled_since=None, stall="")
+        LogLine.objects.create(run_id=token.run_id, attempt=token.attempt, level="info", text=sentence)
+        doorbell.announce(token.run_id, ["state", "log"])
+
+
+def give_back(token: Token, why: str) -> State:
+    """→ queued, untouched: this worker can't go on with the run, another may. It is no try of the run. `why` follows the worker's name.
+    Returns the new state."""
+    with _held(token) as run:
+        reason = f"{worker_of(token)} {why}"
+        attempt = _end_attempt(token, elsewhere.RETURNED, reason, "")
+        if run.stop_requested_at is not None:
+            return move(run, State.STOPPED, attempt.worker, f"A stop had been asked for. {reason}")
+        Attempt.objects.filter(pk=attempt.pk).update(not_again=True)
+        return State(enqueue(run, attempt.worker, reason, keep_place=True).state)
+
+
 def settle(token: Token, outcome: "Outcome", last_lines: str = "") -> State:
     """running → succeeded, failed or stopped, as the engine said; a success leaves a ModelRecord. Returns the new state.
 
     A run that stopped though nobody asked for it was interrupted by its worker's shutdown: it goes back into the queue.
     """
     with _held(token) as run:
-        _end_attempt(token, outcome.status, outcome.reason, last_lines)
-        Run.objects.filter(pk=run.pk).update(step=outcome.step)
-        worker = worker_of(token)
+        attempt = _end_attempt(token, outcome.status, outcome.reason, last_lines)
+        if outcome.status != "failed":
+            Run.objects.filter(pk=run.pk).update(step=outcome.step)
+            run.step = outcome.step
+        well = elsewhere.made_a_step(run, attempt)
         if outcome.status == "succeeded":
             lineage.record_student(run)
-            return move(run, State.SUCCEEDED, worker, outcome.reason)
+            return move(run, State.SUCCEEDED, attempt.worker, outcome.reason)
         if outcome.status == "failed":
-            return move(run, State.FAILED, worker, outcome.reason)
+            return _failed(run, attempt, outcome, well=well)
         if run.stop_requested_at is not None:
-            return move(run, State.STOPPED, worker, outcome.reason)
-        return State(enqueue(run, worker, "Its worker is shutting down.", keep_place=True).state)
+            return move(run, State.STOPPED, attempt.worker, outcome.reason)
+        return State(enqueue(run, attempt.worker, "Its worker is shutting down.", keep_place=True).state)
+
+
+def _failed(run: Run, attempt: Attempt, outcome: "Outcome", *, well: bool) -> State:
+    """→ failed; but where the machine was at fault before the first step and another would take the run, → queued for that one."""
+    Run.objects.filter(pk=run.pk).update(step=outcome.step)
+    another = outcome.machine and not well and elsewhere.failed_early(run, attempt, outcome.reason)
+    if another and run.stop_requested_at is None and _tries_without_progress(run) < TRIES_WITHOUT_PROGRESS:
+        return State(enqueue(run, attempt.worker, f"{outcome.reason} It is tried on another worker.").state)
+    return move(run, State.FAILED, attempt.worker, outcome.reason)
 
 
 def crashed(token: Token, reason: str, last_lines: str = "") -> State:
     """The child died without reporting an outcome. The run is queued again, from its last checkpoint, unless it keeps dying there. Returns the new state."""
     with _held(token) as run:
-        _end_attempt(token, "crashed", reason, last_lines)
-        return again_or_end(run, worker_of(token), reason)
+        attempt = _end_attempt(token, "crashed", reason, last_lines)
+        early = not elsewhere.made_a_step(run, attempt)
+        if early:
+            elsewhere.failed_early(run, attempt, reason)
+        # Back to the end of the queue where the worker may be at fault: else it would fail the same run three times before the next.
+        return again_or_end(run, attempt.worker, reason, keep_place=not early or attempt.by_id is None)
 
 
-def again_or_end(run: Run, who: str, reason: str) -> State:
+def again_or_end(run: Run, who: str, reason: str, *, keep_place: bool = True) -> State:
     """What becomes of a run after an attempt that reported no outcome."""
     if run.stop_requested_at is not None:
         return move(run, State.STOPPED, who, f"A stop had been asked for. {reason}")
@@ -208,7 +258,7 @@ def again_or_end(run: Run, who: str, reason: str) -> State:
             who,
             f"{TRIES_WITHOUT_PROGRESS} attempts in a row ended before a checkpoint after {where}. The last one: {reason}",
         )
-    return State(enqueue(run, who, reason, keep_place=True).state)
+    return State(enqueue(run, who, reason, keep_place=keep_place).state)
 
 
 def _tries_without_progress(run: Run) -> int:
@@ -220,19 +270,22 @@ def _tries_without_progress(run: Run) -> int:
         .first()
     )
     tries = 0
-    attempts = Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {})).order_by("-number")
-    for attempt in attempts[:TRIES_WITHOUT_PROGRESS]:
-        if attempt.exit not in ("crashed", "lost") or attempt.from_step != (run.checkpoint_step or 0):
+    attempts = Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {})).exclude(exit=elsewhere.RETURNED)
+    for attempt in attempts.order_by("-number")[:TRIES_WITHOUT_PROGRESS]:
+        without_outcome = attempt.exit in ("crashed", "lost") or (attempt.exit == "failed" and attempt.not_again)
+        if not without_outcome or attempt.from_step != (run.checkpoint_step or 0):
             break
         tries += 1
     return tries
 
 
-def _end_attempt(token: Token, exit_word: str, reason: str, last_lines: str) -> None:
+def _end_attempt(token: Token, exit_word: str, reason: str, last_lines: str) -> Attempt:
+    """The attempt, ended."""
     lines = last_lines[-LAST_LINES:].replace("\x00", "\N{REPLACEMENT CHARACTER}")
     Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(
-        ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None
+        ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None, stalled_since=None
     )
+    return Attempt.objects.get(run_id=token.run_id, number=token.attempt)
 
 
 @contextmanager

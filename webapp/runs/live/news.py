@@ -15,7 +15,7 @@ from webapp.runs.access import run_for
 from webapp.runs.history import curves
 from webapp.runs.log import lines_of
 from webapp.runs.models import Evaluation, LogLine, Run
-from webapp.runs.progress import Status, newest_attempt, status_of
+from webapp.runs.progress import Status, newest_attempt, status_of, workers_for
 
 MAX_POINTS = 1500
 MAX_LINES = 200
@@ -76,7 +76,7 @@ def news_since(user: User, run_id: UUID, mark: Mark) -> News:
     The run's state is read first: a worker writes the end only after everything else, so an ended run's news are complete.
     """
     run = run_for(user, run_id)
-    status = status_of(run, newest_attempt(run))
+    status = status_of(run, newest_attempt(run), workers_for([run]))
     messages: list[LiveEvent] = []
     for source in (_points, _evaluations, _log, _status):
         message = source(run, status, mark)

@@ -24,13 +24,14 @@ class AttemptRow:
     exit: str
     tone: str
     silent_since: datetime | None
+    stalled: bool
     reason: str
     last_lines: str
 
 
 def attempts_of(run: Run) -> list[AttemptRow]:
     """Newest first."""
-    return [_attempt_row(one) for one in Attempt.objects.filter(run=run).order_by("-number")]
+    return [_attempt_row(one) for one in Attempt.objects.told().filter(run=run).order_by("-number")]
 
 
 def artifacts_of(run: Run) -> list[Artifact]:
@@ -47,7 +48,7 @@ def history_of(run: Run) -> list[HistoryLine]:
 
 
 def _attempt_row(attempt: Attempt) -> AttemptRow:
-    tones = {"crashed": "failed", "lost": "failed"}
+    tones = {"crashed": "failed", "lost": "failed", "returned": "stopped"}
     return AttemptRow(
         number=attempt.number,
         worker=attempt.worker,
@@ -58,7 +59,8 @@ def _attempt_row(attempt: Attempt) -> AttemptRow:
         seconds=((attempt.ended_at or timezone.now()) - attempt.started_at).total_seconds(),
         exit=attempt.exit,
         tone=tones.get(attempt.exit, attempt.exit),
-        silent_since=attempt.silent_since,
+        silent_since=attempt.quiet_since,
+        stalled=attempt.stalled_since is not None,
         reason=attempt.reason,
         last_lines=attempt.last_lines,
     )

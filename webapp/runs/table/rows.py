@@ -1,7 +1,7 @@
 """The table of runs: narrowed down, sorted, in pages. Pages and API ask here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,9 @@ from django.http import QueryDict
 from engine.errors import Problem, SpecError
 from engine.spec.reference import reference_text
 from webapp.accounts.models import Project
+from webapp.fleet.models import Worker
 from webapp.runs.models import Attempt, LatestMetric, Run
-from webapp.runs.progress import Status, status_of
+from webapp.runs.progress import Status, status_of, workers_for
 from webapp.runs.table.filters import RunFilter
 
 PAGE_SIZE = 50
@@ -82,7 +83,7 @@ class RunsPage:
 def runs_page(
     project: Project, filters: QueryDict | Mapping[str, Any] | None = None, sort: str = "-created", page: int = 1, size: int = PAGE_SIZE
 ) -> RunsPage:
-    """One page of a project's runs. At most seven statements, however many runs and metrics there are.
+    """One page of a project's runs. At most eight statements, however many runs and metrics there are.
 
     `sort` is a key of COLUMNS or the name of a headline metric, with a minus for largest first; runs without a value come last. A page
     beyond the end is empty. Raises SpecError for a filter, sort or page that makes no sense.
@@ -128,7 +129,8 @@ def _asked(project: Project, filters: QueryDict | Mapping[str, Any] | None, sort
 
 
 def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[Any]) -> RunsPage:
-    attempts = Attempt.objects.in_bulk([run.attempt_id for run in found if run.attempt_id])
+    attempts = Attempt.objects.told().in_bulk([run.attempt_id for run in found if run.attempt_id])
+    workers = workers_for(found)
     latest: dict[UUID, dict[str, float | None]] = {run.pk: {} for run in found}
     for run_id, name, value in LatestMetric.objects.filter(run__in=found).values_list("run_id", "name", "value"):
         latest[run_id][name] = value
@@ -136,7 +138,7 @@ def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[A
     kept = Run.objects.filter(project=asked.project, deleted_at=None).order_by()
     used = list(kept.values_list("method_id", "task_id").distinct())
     return RunsPage(
-        rows=[row_of(run, attempts.get(run.attempt_id), latest[run.pk]) for run in found],
+        rows=[row_of(run, attempts.get(run.attempt_id), latest[run.pk], workers) for run in found],
         total=paginator.count,
         page=number,
         pages=paginator.num_pages,
@@ -149,14 +151,14 @@ def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[A
     )
 
 
-def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None]) -> RunRow:
-    """A run as a line of the table; `attempt` is its newest."""
+def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None], workers: Sequence[Worker] | None = None) -> RunRow:
+    """A run as a line of the table; `attempt` is its newest, `workers` are those that live."""
     return RunRow(
         id=run.pk,
         number=run.number,
         name=run.name,
         tags=run.tags,
-        status=status_of(run, attempt),
+        status=status_of(run, attempt, workers),
         method=run.method_id,
         method_title=run.method.title,
         task=run.task_id,

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
 from engine.errors import SpecError
 from tests.runs import new_run, queued_run
 from tests.webapp.conftest import RunMaker
+from tests.webapp.fleet.workers import worker
 from webapp.accounts.models import Project
 from webapp.runs import lifecycle
 from webapp.runs.models import Attempt, LatestMetric, Run
@@ -68,6 +70,20 @@ def test_a_row_of_a_silent_run_says_so(project: Project, running_run: RunMaker) 
     (row,) = runs_page(project).rows
 
     assert (row.status.state, row.status.word) == ("running", "silent")
+
+
+def test_a_row_is_silent_though_no_watchdog_has_looked_and_has_neither_pace_nor_time_left(
+    project: Project, running_run: RunMaker, settings: Any
+) -> None:
+    runs = {name: running_run(name=name) for name in ("late", "heard")}
+    Run.objects.update(step=5, steps_per_second=1.0)
+    late = timedelta(seconds=settings.SILENT_SECONDS + 1)
+    Attempt.objects.filter(run=runs["late"]).update(heartbeat_at=Now() - late)
+
+    rows = {row.name: row.status for row in runs_page(project).rows}
+
+    assert (rows["late"].word, rows["late"].rate, rows["late"].left) == ("silent", None, None)
+    assert (rows["heard"].word, rows["heard"].rate, rows["heard"].left) == ("running", 1.0, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +221,24 @@ def test_a_table_of_a_thousand_runs_with_twenty_metrics_takes_seven_statements(p
     values = [row.metrics["metric_07"] for row in page.rows]
     assert (page.total, len(values), values[0], len(page.rows[0].metrics)) == (1000, 200, 1006, 20)
     assert values == sorted(values, reverse=True)
+
+
+def test_why_runs_wait_costs_one_statement_however_many_wait(project: Project, running_run: RunMaker) -> None:
+    running_run()
+    with CaptureQueriesContext(connection) as before:
+        runs_page(project)
+    for number in range(3):
+        queued_run(project, name=f"cpu {number}")
+    queued_run(project, name="gpu", device_kind="cuda", device="auto", devices=8)
+    worker("box:1", cpu_slots=1, gpu_count=4)
+
+    with CaptureQueriesContext(connection) as statements:
+        rows = {row.name: row.status for row in runs_page(project).rows}
+
+    assert len(statements) == len(before) + 1
+    assert [rows[f"cpu {number}"].unserved for number in range(3)] == [""] * 3
+    assert rows["gpu"].unserved == "No running worker has 8 GPUs; the most that one has is 4."
+    assert rows["gpu"].reason == "No running worker has 8 GPUs; the most that one has is 4. Submitted."
 
 
 @pytest.mark.parametrize("text", ["#2", "2"])

@@ -1,0 +1,106 @@
+"""Whether a folder is the store that web and workers share: a file in it holds a text that the database knows.
+
+A volume that was not mounted is an empty folder of the same name, into which everything can be written and nothing is found again. So the
+first worker that ever comes writes a marker and tells the database, and each other one must find it. `manage.py adopt_store` says that another
+folder is the store from now on.
+"""
+
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+from webapp.fleet.models import StoreMarker
+
+MARKER = ".stillhouse-store"
+TEXT = re.compile(r"[0-9a-f]{32}")
+
+
+def problem_of(store: Path, who: UUID) -> str:
+    """Why the folder can't be used as the store, to be read after `but`; empty when it can: the marker is there, and `who` has written and read a file."""
+    try:
+        return _problem_of_marker(store) or _problem_of_writing(store / f".proof-{who}")
+    except OSError as error:
+        return f"its store does not work: {error.strerror or error}"
+
+
+def holds(store: Path, text: str) -> bool:
+    """Whether the folder has this marker. Quick: asked before each claim."""
+    with suppress(OSError):
+        return _read(store / MARKER) == text
+    return False
+
+
+def known() -> str | None:
+    """The text that the database knows; None before the first worker."""
+    return StoreMarker.objects.values_list("text", flat=True).first()
+
+
+def adopt(store: Path) -> None:
+    """Makes the folder the store, whatever was it before. Workers of the old one take no runs any more."""
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = _read(store / MARKER) or _write(store / MARKER)
+    StoreMarker.objects.update_or_create(pk=1, defaults={"text": text})
+
+
+def _problem_of_marker(store: Path) -> str:
+    text = known()
+    if text is None:
+        text = _introduce(store)
+    found = _read(store / MARKER)
+    if found is None:
+        return f"its store lacks the file {MARKER}, so it may not be mounted"
+    if found != text:
+        return f"its store is not the one that the database knows: their {MARKER} differ"
+    return ""
+
+
+def _introduce(store: Path) -> str:
+    """The first worker of a database tells it of its store. Of two that come at once, the database believes one."""
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker, found = store / MARKER, _read(store / MARKER)
+    mine = found or _write(marker)
+    StoreMarker.objects.bulk_create([StoreMarker(text=mine)], ignore_conflicts=True)
+    believed = StoreMarker.objects.values_list("text", flat=True).get()
+    if believed != mine and found is None:
+        marker.unlink()
+    return believed
+
+
+def _problem_of_writing(proof: Path) -> str:
+    text = secrets.token_hex(16)
+    try:
+        with proof.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return "" if proof.read_text() == text else "its store does not keep what is written there"
+    except OSError as error:
+        return f"its store can't be written: {error.strerror or error}"
+    finally:
+        with suppress(OSError):
+            proof.unlink(missing_ok=True)
+
+
+def _read(marker: Path) -> str | None:
+    """The text of a marker; None where there is none, or one that is being written."""
+    try:
+        text = marker.read_text(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return text if TEXT.fullmatch(text) else None
+
+
+def _write(marker: Path) -> str:
+    """Makes a marker, and returns its text, or that of whoever was faster."""
+    text = secrets.token_hex(16)
+    try:
+        with marker.open("x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return _read(marker) or text
+    return text
