@@ -21,7 +21,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
-from webapp import servers  # noqa: E402
+from webapp import servers, store  # noqa: E402
 from workers.devices import POOL  # noqa: E402
 
 WATCHDOG_QUEUE = "watchdog"
@@ -61,3 +61,9 @@ app.conf.update(
 def _ensure_servers(**_: Any) -> None:
     """The embedded servers, where no others are named."""
     servers.ensure()
+
+
+@worker_init.connect
+def _close_store(**_: Any) -> None:
+    """What runs have made is for this account alone."""
+    store.close_to_others()

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from webapp import legible
 from webapp.accounts import tokens
 from webapp.accounts.models import ApiToken, Project, Role, Scope
 from webapp.accounts.permissions import person, project_for, projects_of
@@ -48,7 +49,7 @@ class MadeTokenSerializer(TokenSerializer):
 
 class NewTokenSerializer(serializers.Serializer[Any]):
     project = serializers.SlugField(max_length=60, help_text="The project's slug. The token sees nothing of other projects.")
-    name = serializers.CharField(max_length=80, help_text="What it is for.")
+    name = serializers.CharField(max_length=80, validators=[legible.validate_line], help_text="What it is for.")
     scope = serializers.ChoiceField(choices=Scope.choices, default=Scope.READ)
     days = serializers.IntegerField(
         min_value=1, max_value=tokens.MAX_DAYS, default=tokens.DEFAULT_DAYS, help_text="It expires after so many days."

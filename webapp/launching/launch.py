@@ -23,7 +23,7 @@ from webapp.conflict import Conflict
 from webapp.gate import limits
 from webapp.launching.baseline import baseline_of, refused
 from webapp.runs import lifecycle
-from webapp.runs.actions import MOST_TAGS, Notes, Priority, Tag
+from webapp.runs.actions import MOST_TAGS, Name, Notes, Priority, Tag
 from webapp.runs.models import IdempotencyKey, Run, State
 
 KEY_LENGTH = 200
@@ -32,7 +32,7 @@ KEY_LENGTH = 200
 class LaunchOptions(StrictModel):
     """What a launch says beside the spec. None of it changes a run's weights."""
 
-    name: str = Field("", max_length=200, description="Name of the run; made from method, student and seed when empty.")
+    name: Name = Field("", description="Name of the run; made from method, student and seed when empty.")
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by.")
     notes: Notes = Field("", description="What the run is for, as plain text.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")

@@ -19,6 +19,7 @@ from webapp.runs import doorbell, lineage
 from webapp.runs.history import headline, points
 from webapp.runs.lifecycle.states import enqueue, move
 from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, Run, State
+from webapp.store import run_folder
 
 if TYPE_CHECKING:
     from engine.events import Outcome
@@ -80,7 +81,7 @@ class Orders:
 
 def attempt_folder(run_id: UUID, attempt: int) -> str:
     """The folder of one attempt, relative to the store. No two attempts share one, so a late writer spoils nothing."""
-    return f"runs/{run_id}/attempt-{attempt}"
+    return f"{run_folder(run_id)}/attempt-{attempt}"
 
 
 def claim_next(*, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int]) -> ClaimedRun | None:
