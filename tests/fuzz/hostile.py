@@ -74,7 +74,7 @@ WORDS = re.compile(
     r"""(?:GET|POST|query|query_params|data)\.(?:get|getlist)\(["']([\w.-]+)["']|(?:query_params|request\.GET|query), "([\w.-]+)\""""
 )
 FIELDS = re.compile(
-    r"^    (\w+) = (?:forms|django_filters|serializers)\.|^    (\w+) = (?:WholeNumberField|TextList|Flag)\(|^    (\w+): .*= Field\(",
+    r"^    (\w+) = (?:forms|django_filters|serializers)\.|^    (\w+) = (?:WholeNumberField|TextList|Flag|Moment)\(|^    (\w+): .*= Field\(",
     re.MULTILINE,
 )
 SIGN_IN = ("username", "password", "next", "csrfmiddlewaretoken")
