@@ -15,6 +15,9 @@ TURNING = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 
 LINE = re.compile(f"[{UNSEEN}{TURNING}]")
 LINES = re.compile(f"(?![\\t\\n\\r])[{UNSEEN}{TURNING}]")
+LINE_PATTERN = f"^[^{UNSEEN}{TURNING}]*$"
+LINES_PATTERN = rf"^([\t\n\r]|[^{UNSEEN}{TURNING}])*$"
+"""The same for a schema."""
 SENTENCE = "must hold neither control characters nor marks that turn the direction of text; got {!r:.80}"
 
 

@@ -243,6 +243,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "webapp.runs.live.described.with_streams"],
     "ENUM_NAME_OVERRIDES": {
         "RunState": "webapp.runs.models.State",
         "Role": "webapp.accounts.models.Role",

@@ -46,6 +46,13 @@ class LaunchBody(RunSpec, LaunchOptions):
     """A run's spec, and how to launch it."""
 
 
+class CloneBody(LaunchBody):
+    """What a clone has otherwise than its origin: any field of a launch, and none that a launch has not."""
+
+    method: str = Field("", description="Another method; settings that are left out have its defaults then.")
+    task: str = Field("", description="Another task; options that are left out have its defaults then.")
+
+
 class KeyReused(Conflict):
     """An idempotency key came again with another body."""
 

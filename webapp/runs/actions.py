@@ -32,8 +32,14 @@ Tag = Annotated[
     AfterValidator(_without_commas),
     Field(json_schema_extra={"pattern": f"^[^,{legible.UNSEEN}{legible.TURNING}]+$"}),
 ]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(legible.line)]
-Notes = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(legible.lines)]
+IN_A_LINE = (AfterValidator(legible.line), Field(json_schema_extra={"pattern": legible.LINE_PATTERN}))
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), *IN_A_LINE]
+Notes = Annotated[
+    str,
+    StringConstraints(max_length=20_000),
+    AfterValidator(legible.lines),
+    Field(json_schema_extra={"pattern": legible.LINES_PATTERN}),
+]
 Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
 MOST_TAGS = 20
 
@@ -41,7 +47,7 @@ MOST_TAGS = 20
 class RunChanges(StrictModel):
     """What can be changed of a launched run: nothing that its weights depend on."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(legible.line)] = Field(
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), *IN_A_LINE] = Field(
         "", description="Name of the run."
     )
     notes: Notes = Field("", description="What the run is for, as plain text.")

@@ -15,7 +15,9 @@ from webapp.api.parameters import flag_of, whole_number_in
 from webapp.runs.models import Run, State
 
 LARGEST_NUMBER = 2**31 - 1
-TEXT = {"validators": [MaxLengthValidator(200)]}
+LONGEST = 200
+"""Characters of a text that is filtered by."""
+TEXT = {"validators": [MaxLengthValidator(LONGEST)]}
 
 
 class FlagField(forms.Field):
