@@ -92,14 +92,16 @@ def close_to_others() -> str | None:
     store = Path(settings.STORE)
     try:
         store.mkdir(mode=OWN, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(store.stat().st_mode)
-        if mode != OWN:
+        if stat.S_IMODE(store.stat().st_mode) != OWN:
             store.chmod(OWN)
+        why = "" if stat.S_IMODE(store.stat().st_mode) == OWN else "its file system keeps no modes"
     except OSError as error:
-        sentence = f"The store {store} can't be closed to other accounts ({error.strerror}); let the account that runs Stillhouse own it, mode 0700."
-        log.warning(sentence)
-        return sentence
-    return None
+        why = str(error.strerror)
+    if not why:
+        return None
+    sentence = f"The store {store} can't be closed to other accounts ({why}); let the account that runs Stillhouse own it, mode 0700."
+    log.warning(sentence)
+    return sentence
 
 
 def parsed(text: bytes) -> Any:
