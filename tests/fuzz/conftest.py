@@ -94,6 +94,8 @@ class Person:
             self.cookies.update({name: morsel.value for name, morsel in received.items()})
         is_stream = answer.headers.get("Content-Type", "").startswith("text/event-stream")
         content = b"" if is_stream else answer.read(MOST_READ)
+        if is_stream:
+            answer.close()
         if is_stream or not answer.isclosed():
             self.connection.close()
         return answer.status, content

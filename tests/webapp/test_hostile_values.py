@@ -98,3 +98,21 @@ def test_an_address_that_a_client_made_up_is_no_error(headers: dict[str, str], d
     answers = [Client().post(reverse(page), {"username": "x", "password": "x"}, headers=headers) for page in ("sign-in", "admin:login")]
 
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+@pytest.mark.parametrize("accepted", ["text/plain", "a/b;c=" + "d" * 900, "garbage", "application/json"])
+def test_the_page_of_the_api_comes_whatever_is_accepted(accepted: str, db: None) -> None:
+    answer = Client().get(reverse("api:docs"), headers={"Accept": accepted})
+
+    assert answer.status_code == 200 and "swagger" in text_of(answer)
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=" + "b" * 300])
+@pytest.mark.parametrize("address", ["/no/such/page/", "/sign-in/", "/api/v1/tokens/"])
+def test_a_form_in_parts_that_can_not_be_told_apart_is_no_error(address: str, boundary: str, project: Project, viewer: User) -> None:
+    browser = as_(viewer)
+    browser.raise_request_exception = False
+
+    answer = browser.generic("POST", address, b"a=b", content_type=f"multipart/form-data{boundary}")
+
+    assert answer.status_code in (302, 400, 404, 415)
