@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import django
@@ -20,6 +21,7 @@ from tests import processes  # noqa: E402
 from tests.fuzz.hostile import Request  # noqa: E402
 from tests.processes import ROOT  # noqa: E402
 from tests.waiting import wait_for  # noqa: E402
+from webapp.gate.rates import Rate  # noqa: E402
 
 USUAL = 400
 """Requests of each fuzzer in the whole suite; `python -m tests.fuzz 10000` sends as many as one has time for."""
@@ -132,6 +134,12 @@ class Site:
         except (OSError, HTTPException):
             person.connection.close()
             return 599
+
+
+@pytest.fixture
+def unthrottled(settings: Any) -> None:
+    """So that requests are tried, and not refused for their number."""
+    settings.RATES = {kind: Rate.parse(kind, "1000000/minute") for kind in settings.RATES}
 
 
 @pytest.fixture

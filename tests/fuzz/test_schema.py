@@ -28,13 +28,6 @@ STREAM = "GET /runs/{run_id}/events"
 TEXTS = [value for value in VALUES if isinstance(value, str) and value.isprintable()]
 
 
-@pytest.fixture
-def unthrottled(settings: Any) -> None:
-    """So that launches are tried, and not refused for their number."""
-    rates = dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "1000000/minute")
-    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"DEFAULT_THROTTLE_RATES": rates}
-
-
 def things_in(project: Project) -> dict[str, list[str]]:
     """A run in the queue, and one with something of all that a run can leave, null wherever it may be."""
     queued = queued_run(project, name="queued")

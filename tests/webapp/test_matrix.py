@@ -22,6 +22,7 @@ from tests.runs import queued_run
 from tests.webapp.conftest import token_of
 from webapp.accounts.models import ApiToken, Project, Scope, User
 from webapp.figures.plotly import VERSION
+from webapp.gate.rates import Rate
 from webapp.runs.models import Artifact
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
@@ -43,7 +44,9 @@ GET     artifacts/<artifact_id>/                      302      404      200     
 GET     healthz                                       200      200      200      200      200      200      200
 HEAD    healthz                                       200      200      200      200      200      200      200
 GET     metrics                                       200      200      200      200      200      200      200
+GET     readyz                                        200      200      200      200      200      200      200
 HEAD    metrics                                       200      200      200      200      200      200      200
+HEAD    readyz                                        200      200      200      200      200      200      200
 GET     p/<slug>/                                     302      404      200      200      200      200      404
 GET     p/<slug>/compare/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
 GET     p/<slug>/compare/curves/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
@@ -158,6 +161,11 @@ def routes(resolver: Any = None, before: str = "") -> Iterator[str]:
             yield from routes(entry, here)
         elif isinstance(entry, URLPattern):
             yield here
+
+
+@pytest.fixture(autouse=True)
+def _unthrottled(settings: Any) -> None:
+    settings.RATES = {kind: Rate.parse(kind, "1000000/minute") for kind in settings.RATES}
 
 
 @pytest.fixture
