@@ -9,7 +9,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 # A volume that is mounted on the store for the first time takes over this owner.
 RUN useradd --uid 10001 --home-dir /var/lib/stillhouse --create-home stillhouse \
-    && install --directory --owner=stillhouse --group=stillhouse /var/lib/stillhouse/store
+    && install --directory --mode=0700 --owner=stillhouse --group=stillhouse /var/lib/stillhouse/store
 
 WORKDIR /app
 COPY pyproject.toml requirements.lock docker/dependencies.py /app/

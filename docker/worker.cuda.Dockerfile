@@ -12,7 +12,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 # A volume that is mounted on the store for the first time takes over this owner, the same as in the web's image.
 RUN useradd --uid 10001 --home-dir /var/lib/stillhouse --create-home stillhouse \
-    && install --directory --owner=stillhouse --group=stillhouse /var/lib/stillhouse/store
+    && install --directory --mode=0700 --owner=stillhouse --group=stillhouse /var/lib/stillhouse/store
 
 WORKDIR /app
 COPY pyproject.toml requirements.lock requirements-nodeps.lock docker/dependencies.py /app/

@@ -50,6 +50,8 @@ urlpatterns = [
     path("tokens/", accounts.Tokens.as_view(), name="tokens"),
     path("tokens/<int:token_id>/", accounts.OneToken.as_view(), name="token"),
     path("projects/", accounts.Projects.as_view(), name="projects"),
+    path("projects/<slug:slug>/members/", accounts.Members.as_view(), name="members"),
+    path("projects/<slug:slug>/members/<str:username>/", accounts.OneMember.as_view(), name="member"),
     path("projects/<slug:slug>/runs/", launching.RunsAndLaunch.as_view(), name="runs"),
     path("runs/<uuid:run_id>/", include(run_urls)),
     path("artifacts/<uuid:artifact_id>/download/", artifacts.Download.as_view(), name="download"),

@@ -21,7 +21,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
-from webapp import servers  # noqa: E402
+from webapp import servers, store  # noqa: E402
 from workers import watchdog  # noqa: E402
 from workers.devices import POOL  # noqa: E402
 
@@ -65,3 +65,9 @@ def _ensure_servers(**_: Any) -> None:
 @beat_init.connect
 def _look_for_silence(**_: Any) -> None:
     watchdog.mark_silent_in_a_thread()
+
+
+@worker_init.connect
+def _close_store(**_: Any) -> None:
+    """What runs have made is for this account alone."""
+    store.close_to_others()

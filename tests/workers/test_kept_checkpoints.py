@@ -83,11 +83,11 @@ def test_a_link_out_of_the_store_is_refused(settings: Any, tmp_path: Path) -> No
 
 def test_a_link_out_of_the_attempts_folder_is_refused(settings: Any, tmp_path: Path) -> None:
     settings.STORE = tmp_path
-    (tmp_path / "runs" / "a").mkdir(parents=True)
-    (tmp_path / "runs" / "a" / "link").symlink_to(tmp_path / "runs")
+    (tmp_path / "runs" / "a" / "attempt-2").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "attempt-2" / "link").symlink_to(tmp_path / "runs" / "a")
 
     with pytest.raises(ValueError, match="is not within the attempt's folder"):
-        within("runs/a", "link/b")
+        within("runs/a/attempt-2", "link/attempt-1")
 
 
 def test_what_an_interrupted_attempt_to_keep_has_left_is_no_checkpoint_and_is_replaced(attempt: Path) -> None:

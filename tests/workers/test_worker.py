@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def reached(run: Run, step: int) -> Attempt:
     """The run's attempt, once it has a checkpoint at that step or later."""
     wait_for(lambda: (Run.objects.get(pk=run.pk).checkpoint_step or 0) >= step, seconds=60, what=f"a checkpoint at step {step}")
     return Attempt.objects.get(run=run, ended_at=None)
+
+
+def test_a_worker_closes_the_store_to_other_accounts_before_anything_is_in_it(worker: Program) -> None:
+    assert stat.S_IMODE(Path(settings.STORE).stat().st_mode) == 0o700
 
 
 def test_a_queued_run_is_trained_and_everything_of_it_is_there(worker: Program) -> None:

@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.http import HttpRequest
 
+from webapp.accounts.forms import ProjectForm
 from webapp.accounts.models import ApiToken, AuditEntry, Membership, Project, User
 
 admin.site.register(User, UserAdmin)
@@ -15,6 +16,7 @@ class MembershipInline(admin.TabularInline[Membership, Project]):
 @admin.register(Project)
 class ProjectAdmin(admin.ModelAdmin[Project]):
     list_display = ("name", "slug", "created_at")
+    form = ProjectForm
     prepopulated_fields = {"slug": ("name",)}
     inlines = (MembershipInline,)
 

@@ -12,6 +12,12 @@ class Pages(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 200
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """With the limits, which the framework leaves out."""
+        limits = {"page": {"minimum": 1}, "page_size": {"minimum": 1, "maximum": self.max_page_size}}
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        return [one | {"schema": one["schema"] | limits[one["name"]]} for one in parameters]
+
 
 def envelope(request: Request, results: list[Any], *, total: int, page: int, size: int) -> dict[str, Any]:
     """The same shape for a page that a query has already cut."""

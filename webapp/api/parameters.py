@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
+from drf_spectacular.utils import OpenApiParameter
 
 from engine.errors import SpecError
 
@@ -49,6 +50,11 @@ def whole_number(query: Mapping[str, str], name: str, default: int | None = None
     except forms.ValidationError as error:
         raise SpecError.at(name, error.messages[0]) from None
     return default if number is None else number
+
+
+def whole_number_parameter(name: str, description: str, *, least: int = 0, most: int = LARGEST) -> OpenApiParameter:
+    """A whole number of a query, for the schema: with the limits that `whole_number` asks for."""
+    return OpenApiParameter(name, {"type": "integer", "minimum": least, "maximum": most}, description=description)
 
 
 def flag_of(text: str) -> bool:

@@ -15,6 +15,8 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 
+from webapp.api.rendering import WhateverIsAccepted
+
 KEPT = "public, max-age=300"
 """Longer only with the ETag: an upgrade changes both."""
 
@@ -53,6 +55,8 @@ class SchemaPage(SpectacularSwaggerSplitView):
     """Swagger's page, which holds nothing of a person, and its script, which holds a form's token and is not kept."""
 
     authentication_classes = ()
+    content_negotiation_class = WhateverIsAccepted
+    http_method_names = ["get", "head"]
     url_name = "api:schema"
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from zipstream import ZipStream
 
 from webapp.runs.models import Artifact
-from webapp.store import existing
+from webapp.store import existing, opened
 
 BLOCK = 1024 * 1024
 
@@ -22,7 +22,7 @@ class Content:
 
 
 def content_of(artifact: Artifact) -> Content:
-    """Raises Http404 when the artifact's path is missing or leads out of the store."""
+    """Raises Http404 when the artifact's path is missing, leads out of the run's folder, or is neither file nor folder."""
     path = existing(artifact.path)
     name = f"{artifact.run_id}-{Path(artifact.path).name}"
     if path.is_file():
@@ -32,7 +32,7 @@ def content_of(artifact: Artifact) -> Content:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file in the folder, by name. A link is left out: it may lead anywhere."""
+    """Every file in the folder, by name. Links, which may lead anywhere, pipes and devices are left out."""
     found = sorted(folder.rglob("*"))
     return [file for file in found if not file.is_symlink() and file.is_file() and file.resolve().is_relative_to(folder)]
 
@@ -41,11 +41,11 @@ def _archive(folder: Path) -> ZipStream:
     """The folder's files, not compressed: weights hardly shrink, and so the archive's size is known before it is made."""
     archive = ZipStream(sized=True)
     for file in files_of(folder):
-        archive.add_path(file, f"{folder.name}/{file.relative_to(folder).as_posix()}")
+        archive.add(_blocks(file), f"{folder.name}/{file.relative_to(folder).as_posix()}", size=file.stat().st_size)
     return archive
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(BLOCK):
             yield block

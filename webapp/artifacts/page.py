@@ -26,7 +26,8 @@ from webapp.figures.shown_charts import ShownChart, charts_of
 from webapp.runs.models import Artifact
 
 MOST_TENSORS = 400
-MOST_JSON = 16 * 2**20
+MOST_JSON = 4 * 2**20
+"""What is unfolded and searched while a person waits; of the worst shapes, short entries and many, that is some seconds."""
 MOST_TEXT = 128 * 2**10
 MOST_LINES = 200
 MOST_PICTURE = 4 * 2**20
@@ -219,11 +220,13 @@ def _spark(brief: Brief | None) -> str:
 
 
 def _json(path: Path, asked: Asked, number: int) -> Look:
-    size = path.stat().st_size
-    if size > MOST_JSON:
+    with store.opened(path) as file:
+        data = file.read(MOST_JSON + 1)
+    if len(data) > MOST_JSON:
+        size = path.stat().st_size
         return replace(_text(path), sentence=f"The file has {size / 2**20:,.0f} MiB, too many to unfold here: this is how it begins.")
     try:
-        content = store.parsed(path.read_bytes())
+        content = store.parsed(data)
         listed = trees.shown(content, sought=asked.sought, start=asked.start)
     except (ValueError, RecursionError):
         raise Unreadable("The file is not JSON, though its name says so; it can be downloaded as it is.") from None
@@ -260,7 +263,7 @@ def _text(path: Path) -> Look:
 
 def _beginning(path: Path) -> tuple[str, bool]:
     """The first MOST_TEXT bytes as text, and whether that is all of the file. Raises Unreadable for what is no text."""
-    with path.open("rb") as file:
+    with store.opened(path) as file:
         data = file.read(MOST_TEXT + 1)
     whole = len(data) <= MOST_TEXT
     try:
@@ -273,9 +276,10 @@ def _beginning(path: Path) -> tuple[str, bool]:
 
 
 def _picture(path: Path) -> Look:
-    if path.stat().st_size > MOST_PICTURE:
+    with store.opened(path) as file:
+        data = file.read(MOST_PICTURE + 1)
+    if len(data) > MOST_PICTURE:
         raise Unreadable(f"The picture has more than {MOST_PICTURE // 2**20} MiB; download it to look at it.")
-    data = path.read_bytes()
     form = next((name for start, name in PICTURES.items() if data.startswith(start)), None)
     if form is None:
         raise Unreadable("The file is no picture, though its name says so; it can be downloaded as it is.")

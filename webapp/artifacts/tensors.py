@@ -6,6 +6,7 @@ request reads at most `MOST_BYTES`, twice: a tensor with more than its share of 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webapp.store import parsed
+from webapp.store import opened, parsed
 
 MOST_BYTES = 32 * 2**20
 """Of one pass over the numbers; a request makes two."""
@@ -22,6 +23,8 @@ CHUNK = 2**20
 PIECES = 64
 """Of a tensor that is not read whole."""
 BINS = 32
+MOST_DIMENSIONS = 64
+"""As many as torch takes."""
 MOST_CELLS = 96
 """Rows and columns of a heat map; a larger matrix is averaged into so many blocks."""
 
@@ -83,7 +86,7 @@ def read_head(path: Path) -> FileHead:
     """Raises Unreadable for a file that is no whole safetensors file."""
     size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if length > min(MOST_HEAD, size - 8):
                 raise Unreadable("The head of the file is damaged, or it is no safetensors file.")
@@ -94,7 +97,10 @@ def read_head(path: Path) -> FileHead:
         raise Unreadable("The head of the file is damaged, or it is no safetensors file.") from None
     if any(entry.stop > size for entry in tensors):
         raise Unreadable("The file is truncated: its head names more bytes than it has.")
-    return FileHead(tuple(sorted(tensors, key=lambda entry: entry.start)), _facts(facts))
+    placed = sorted(tensors, key=lambda entry: (entry.start, entry.stop))
+    if any(entry.stop > after.start for entry, after in pairwise(placed)):
+        raise Unreadable("The head of the file is damaged: its tensors lie over one another.")
+    return FileHead(tuple(placed), _facts(facts))
 
 
 def briefs(path: Path, tensors: Sequence[TensorEntry], *, most_bytes: int = MOST_BYTES) -> list[Brief | None]:
@@ -104,7 +110,7 @@ def briefs(path: Path, tensors: Sequence[TensorEntry], *, most_bytes: int = MOST
     """
     found: dict[str, Brief | None] = {}
     left = most_bytes
-    with path.open("rb") as file:
+    with opened(path) as file:
         for place, entry in enumerate(sorted(tensors, key=lambda one: one.bytes)):
             room = left // (len(tensors) - place)
             found[entry.name] = _brief(file, entry, room)
@@ -119,9 +125,9 @@ def matrix(path: Path, entry: TensorEntry, *, most_bytes: int = MOST_BYTES) -> N
         return None
     rows, columns = entry.shape[-2:]
     width = np.dtype(_READ[entry.dtype]).itemsize
-    if rows * columns * width > most_bytes:
+    if rows * columns * max(width, 4) > most_bytes:  # small numbers grow when they are read
         return None
-    with path.open("rb") as file:
+    with opened(path) as file:
         values = _numbers(_read(file, entry.start, rows * columns * width), entry.dtype).reshape(rows, columns)
     return _blocks(_blocks(values, 0), 1)
 
@@ -130,14 +136,16 @@ def vector(path: Path, entry: TensorEntry) -> NDArray[np.float64] | None:
     """All numbers of a tensor, which the caller knows to be few; None for a dtype that can't be read."""
     if entry.dtype not in _READ:
         return None
-    with path.open("rb") as file:
+    with opened(path) as file:
         return _numbers(_read(file, entry.start, entry.bytes), entry.dtype)
 
 
 def _entry(name: str, about: Mapping[str, Any], offset: int) -> TensorEntry:
     start, stop = map(int, about["data_offsets"])
+    if len(about["shape"]) > MOST_DIMENSIONS:  # their product would have so many digits that it takes minutes
+        raise ValueError(name)
     shape = tuple(int(length) for length in about["shape"])
-    if not 0 <= start <= stop or any(length < 0 for length in shape):
+    if not 0 <= start <= stop or any(not 0 <= length < 2**63 for length in shape):
         raise ValueError(name)
     dtype = str(about["dtype"])
     if dtype in _READ and prod(shape) * np.dtype(_READ[dtype]).itemsize != stop - start:
@@ -180,7 +188,8 @@ def _numbers(data: bytes, dtype: str) -> NDArray[np.float64]:
         raw = (raw.astype(np.uint32) << 16).view(np.float32)
     elif dtype == "F8_E5M2":  # the upper half of a float16
         raw = (raw.astype(np.uint16) << 8).view(np.float16)
-    return raw.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of NaN with its signal set
+        return raw.astype(np.float64)
 
 
 def _brief(file: IO[bytes], entry: TensorEntry, room: int) -> Brief | None:

@@ -103,12 +103,12 @@ def _tree(value: Any, words: str, start: int) -> Tree:
     if not _is_branch(value):
         node = _node("", value, words, 0, iter(range(1)))
         return Tree((node,) if node is not None else (), _slice(0, int(node is not None)))
-    written = json.dumps(words, ensure_ascii=False)[1:-1]
-    entries = [
-        (key, inner)
-        for key, inner in _entries(value)
-        if (words in key.casefold() or _may_hold(inner, written)) and _holds(key, inner, words)
-    ]
+    entries = list(_entries(value))
+    if words:
+        written = json.dumps(words, ensure_ascii=False)[1:-1]
+        entries = [
+            (key, inner) for key, inner in entries if (words in key.casefold() or _may_hold(inner, written)) and _holds(key, inner, words)
+        ]
     part = _slice(start, len(entries))
     share = MOST_NODES // max(1, part.stop - part.start)
     nodes = [_node(key, inner, words, 1, iter(range(share))) for key, inner in entries[part.start : part.stop]]
@@ -141,7 +141,7 @@ def _node(key: str, value: Any, words: str, depth: int, room: Iterator[int]) -> 
 
 def _may_hold(value: Any, written: str) -> bool:
     """Whether the words stand, as JSON writes them, anywhere in a value: asked first, since it takes a fraction of the time."""
-    return written in json.dumps(value, ensure_ascii=False).casefold()
+    return not _is_branch(value) or written in json.dumps(value, ensure_ascii=False).casefold()
 
 
 def _holds(key: str, value: Any, words: str) -> bool:
@@ -182,7 +182,7 @@ def _kind(value: Any) -> str:
 
 def _leaf(value: Any) -> str:
     """As JSON, but text without its quotation marks; cut where it is very long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}… ({len(text):,} characters)"
 
 

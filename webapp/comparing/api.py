@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from engine.errors import SpecError
-from webapp.api.parameters import flag, whole_number
+from webapp.api.parameters import flag, whole_number, whole_number_parameter
 from webapp.api.responses import reading
 from webapp.comparing.comparison import LEAST_COMPARED, MOST_COMPARED, Comparison, MetricRow, SeedGroup, comparable, comparison
 from webapp.runs.api.record import curve_json, names_among
@@ -111,10 +111,8 @@ class Overlay(APIView):
         parameters=[
             RUNS,
             OpenApiParameter("series", description="Names with commas between them; all when left out."),
-            OpenApiParameter(
-                "points",
-                OpenApiTypes.INT,
-                description=f"At most so many of each curve, {curves.LEAST_POINTS} to {MAX_POINTS}; {DEFAULT_POINTS} when left out.",
+            whole_number_parameter(
+                "points", f"At most so many of each curve; {DEFAULT_POINTS} when left out.", least=curves.LEAST_POINTS, most=MAX_POINTS
             ),
         ],
         responses=reading(OverlaySerializer),

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -14,7 +13,7 @@ from webapp.accounts.models import Role
 from webapp.accounts.permissions import person, project_for
 from webapp.api.responses import writing
 from webapp.launching.continuing import ContinueBody, go_on
-from webapp.launching.launch import LaunchBody, clone, launch_or_repeat
+from webapp.launching.launch import CloneBody, LaunchBody, clone, launch_or_repeat
 from webapp.runs.access import run_for
 from webapp.runs.api.runs import RUNS, Runs
 from webapp.runs.api.serializers import RunDetailSerializer, detail_of
@@ -51,7 +50,7 @@ class RunsAndLaunch(Runs):
 
 
 class CloneRun(APIView):
-    @extend_schema(tags=RUNS, operation_id="runs_clone", request=OpenApiTypes.OBJECT, responses=writing(RunDetailSerializer, code=201))
+    @extend_schema(tags=RUNS, operation_id="runs_clone", request=CloneBody, responses=writing(RunDetailSerializer, code=201))
     def post(self, request: Request, run_id: UUID) -> Response:
         """Launches the run's spec again with what the body replaces: any field of a launch; of settings and task options only those named."""
         made = clone(run_for(request.user, run_id, Role.OPERATOR), person(request), request.data)

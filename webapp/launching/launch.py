@@ -27,7 +27,7 @@ from webapp.gate import limits
 from webapp.launching.baseline import baseline_of, refused
 from webapp.launching.fitting import model_problems
 from webapp.runs import lifecycle
-from webapp.runs.actions import MOST_TAGS, Notes, Priority, Tag
+from webapp.runs.actions import MOST_TAGS, Name, Notes, Priority, Tag
 from webapp.runs.models import IdempotencyKey, Run
 
 KEY_LENGTH = 200
@@ -36,7 +36,7 @@ KEY_LENGTH = 200
 class LaunchOptions(StrictModel):
     """What a launch says beside the spec. None of it changes a run's weights."""
 
-    name: str = Field("", max_length=200, description="Name of the run; made from method, student and seed when empty.")
+    name: Name = Field("", description="Name of the run; made from method, student and seed when empty.")
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by.")
     notes: Notes = Field("", description="What the run is for, as plain text.")
     seeds: int = Field(1, ge=1, le=100, description="How many runs to launch, with seed, seed + 1, … They form one group.")
@@ -48,6 +48,13 @@ class LaunchOptions(StrictModel):
 
 class LaunchBody(RunSpec, LaunchOptions):
     """A run's spec, and how to launch it."""
+
+
+class CloneBody(LaunchBody):
+    """What a clone has otherwise than its origin: any field of a launch, and none that a launch has not."""
+
+    method: str = Field("", description="Another method; settings that are left out have its defaults then.")
+    task: str = Field("", description="Another task; options that are left out have its defaults then.")
 
 
 class KeyReused(Conflict):

@@ -1,6 +1,5 @@
 """What people do to runs: permission, the change itself, and a line in the audit trail, in one transaction. Pages and API call these."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from engine.errors import SpecError
 from engine.spec.cards import StrictModel
 from engine.spec.sentences import problems_of
+from webapp import legible
 from webapp.accounts import audit
 from webapp.accounts.models import Role, User
 from webapp.api.body import unstorable
@@ -18,22 +18,28 @@ from webapp.runs import doorbell, lifecycle
 from webapp.runs.access import run_for
 from webapp.runs.models import PRIORITIES, Run
 
-SEPARATORS = re.compile(r"[,\x00-\x1f]")
 
-
-def _without_separators(tag: str) -> str:
-    if SEPARATORS.search(tag):
-        raise ValueError(f"must hold neither commas nor control characters; got {tag!r:.80}")
+def _without_commas(tag: str) -> str:
+    if "," in tag:
+        raise ValueError(f"must hold no commas; got {tag!r:.80}")
     return tag
 
 
 Tag = Annotated[
     str,
     StringConstraints(min_length=1, max_length=60, strip_whitespace=True),
-    AfterValidator(_without_separators),
-    Field(json_schema_extra={"pattern": r"^[^,\x00-\x1f]+$"}),
+    AfterValidator(legible.line),
+    AfterValidator(_without_commas),
+    Field(json_schema_extra={"pattern": f"^[^,{legible.UNSEEN}{legible.TURNING}]+$"}),
 ]
-Notes = Annotated[str, StringConstraints(max_length=20_000)]
+IN_A_LINE = (AfterValidator(legible.line), Field(json_schema_extra={"pattern": legible.LINE_PATTERN}))
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), *IN_A_LINE]
+Notes = Annotated[
+    str,
+    StringConstraints(max_length=20_000),
+    AfterValidator(legible.lines),
+    Field(json_schema_extra={"pattern": legible.LINES_PATTERN}),
+]
 Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
 MOST_TAGS = 20
 
@@ -41,7 +47,9 @@ MOST_TAGS = 20
 class RunChanges(StrictModel):
     """What can be changed of a launched run: nothing that its weights depend on."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field("", description="Name of the run.")
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), *IN_A_LINE] = Field(
+        "", description="Name of the run."
+    )
     notes: Notes = Field("", description="What the run is for, as plain text.")
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by; replaces the old ones.")
     priority: Priority = Field(0, description="Higher goes first.")

@@ -45,7 +45,7 @@ class Settings(MethodSettings):
         None,
         max_length=500,
         title="Endpoint URL",
-        description="Base URL of an OpenAI-compatible service, where planner or writer is endpoint; its host must be in the worker's "
+        description="Base URL of an OpenAI-compatible service, where planner or writer is endpoint; its origin must be in the worker's "
         "STILLHOUSE_PLANNER_HOSTS.",
     )
     endpoint_model: str | None = Field(
@@ -100,8 +100,9 @@ card = MethodCard(
     steps=60,
     check=check,
     environment={
-        "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask, separated by commas. Unset: none.",
-        "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host.",
+        "STILLHOUSE_PLANNER_HOSTS": "Hosts, with port where there is one, whose language models runs may ask over https, separated by commas; with "
+        "`http://` before it over http, without the key. Unset: none.",
+        "STILLHOUSE_PLANNER_KEY": "The key that workers send to such a host: over https, or to their own machine.",
     },
     presets={
         "small": Preset("60 episodes with the scripted planner: the specification's toy."),

@@ -1,14 +1,14 @@
 """A language model behind an OpenAI-compatible service, as planner and as writer of rules. Whatever goes wrong, the script's result is taken.
 
-The service's host must be named in STILLHOUSE_PLANNER_HOSTS, and only such a host is sent the key in STILLHOUSE_PLANNER_KEY: the address is a
-person's setting, and the key is the operator's.
+The service's origin must be named in STILLHOUSE_PLANNER_HOSTS, and only such an origin is sent the key in STILLHOUSE_PLANNER_KEY, over https or to
+this machine: the address is a person's setting, and the key is the operator's.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import Field, ValidationError
@@ -50,34 +50,51 @@ class Endpoint:
 
     @classmethod
     def of(cls, settings: Settings) -> "Endpoint | None":
-        """The service that planner or writer ask, or None where both are scripts. Raises SpecError where the operator did not allow its host."""
+        """The service that planner or writer ask, or None where both are scripts. Raises SpecError where the operator did not allow its origin."""
         if "endpoint" not in (settings.planner, settings.writer):
             return None
         assert settings.endpoint_url is not None and settings.endpoint_model is not None, "the card's check asks for both"
         endpoint = cls(settings.endpoint_url, settings.endpoint_model, settings.endpoint_timeout)
-        endpoint.check_host()
+        endpoint.check_origin()
         return endpoint
 
-    def check_host(self) -> None:
-        """Raises SpecError where the operator did not allow the host."""
-        allowed = [host.strip() for host in os.environ.get("STILLHOUSE_PLANNER_HOSTS", "").split(",") if host.strip()]
-        host = urlsplit(self.url).netloc
-        if host not in allowed:
+    @property
+    def address(self) -> httpx.URL:
+        """Where questions go: the very object that is checked is asked, so that nobody else's reading of the text counts."""
+        return httpx.URL(f"{self.url.rstrip('/')}/chat/completions")
+
+    def check_origin(self) -> None:
+        """Raises SpecError where the operator did not allow scheme, host and port, or where the key would travel in the clear."""
+        entries = [entry.strip() for entry in os.environ.get("STILLHOUSE_PLANNER_HOSTS", "").split(",") if entry.strip()]
+        try:
+            allowed = [origin for entry in entries for origin in allowed_by(entry)]
+            asked = "" if self.address.userinfo else origin_of(self.address)
+        except httpx.InvalidURL:
+            asked, allowed = "", []
+        if asked not in allowed:
+            may = ", ".join(entries) or "no host"
+            raise SpecError.at("settings.endpoint_url", f"the worker may ask {may} (STILLHOUSE_PLANNER_HOSTS); got {self.url!r:.200}.")
+        if os.environ.get("STILLHOUSE_PLANNER_KEY") and self.address.scheme != "https" and not is_here(self.address.host):
             raise SpecError.at(
-                "settings.endpoint_url", f"the worker may ask {', '.join(allowed) or 'no host'} (STILLHOUSE_PLANNER_HOSTS); got {host!r}."
+                "settings.endpoint_url", f"the key in STILLHOUSE_PLANNER_KEY travels over https alone; got {self.url!r:.200}."
             )
 
     def connect(self) -> httpx.Client:
-        """A client for some questions, to be closed."""
+        """A client for some questions, to be closed. It follows no redirect; a proxy of the environment is asked where it can't read along."""
         key = os.environ.get("STILLHOUSE_PLANNER_KEY", "")
-        return httpx.Client(headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=self.timeout, follow_redirects=False)
+        return httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=self.timeout,
+            follow_redirects=False,
+            trust_env=self.address.scheme == "https",
+        )
 
     def ask(self, client: httpx.Client, *, instructions: str, question: str) -> str | None:
         """The text of the model's answer, or None where none came in time."""
         messages = [{"role": "system", "content": instructions}, {"role": "user", "content": question}]
         body = {"model": self.model, "messages": messages, "temperature": 0}
         try:
-            answer = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
+            answer = client.post(self.address, json=body)
             answer.raise_for_status()
             return str(answer.json()["choices"][0]["message"]["content"])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, IndexError, TypeError):
@@ -95,6 +112,30 @@ class Endpoint:
         except ValidationError:
             return rule
         return worded(rule, draft)
+
+
+def allowed_by(entry: str) -> list[str]:
+    """The origins that an entry of STILLHOUSE_PLANNER_HOSTS names: `host:8443` is https there, and on this machine http too; `http://host` is that.
+
+    Raises httpx.InvalidURL.
+    """
+    if "://" in entry:
+        return [origin_of(httpx.URL(entry))]
+    secure, plain = httpx.URL(f"https://{entry}"), httpx.URL(f"http://{entry}")
+    return [origin_of(secure), *([origin_of(plain)] if is_here(plain.host) else [])]
+
+
+def origin_of(url: httpx.URL) -> str:
+    """Scheme, host and port, the usual port too."""
+    return f"{url.scheme}://{url.host}:{url.port or {'https': 443, 'http': 80}.get(url.scheme)}"
+
+
+def is_here(host: str) -> bool:
+    """Whether it is this machine, to which nothing travels."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

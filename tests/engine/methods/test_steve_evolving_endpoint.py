@@ -23,7 +23,8 @@ from tests.engine.methods.crafting_runs import CONFIG, Played, attempt, fed, par
 
 @contextmanager
 def service(answers: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A local service of the chat protocol. `answers(question)` gives a message's content, or None for a status of 500."""
+    """A local service of the chat protocol. `answers(question)` gives a message's content, below /moved the address to ask instead, or None for a
+    status of 500."""
     heard: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -31,7 +32,10 @@ def service(answers: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             heard.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
             content = answers(body["messages"][1]["content"])
-            self.send_response(500 if content is None else 200)
+            moved = self.path.startswith("/moved")
+            self.send_response(500 if content is None else 307 if moved else 200)
+            if moved:
+                self.send_header("Location", content)
             self.end_headers()
             if content is not None:
                 self.wfile.write(json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]}).encode())
@@ -99,7 +103,96 @@ def test_a_host_that_the_operator_did_not_name_is_not_asked(tmp_path, monkeypatc
     spec = parsed(steps=1, planner="endpoint", endpoint_url="http://elsewhere/v1", endpoint_model="small")
     outcome = execute(spec, lambda event: None, tmp_path)
 
-    assert outcome.reason == "settings.endpoint_url: the worker may ask llm.internal:8000 (STILLHOUSE_PLANNER_HOSTS); got 'elsewhere'."
+    assert (
+        outcome.reason
+        == "settings.endpoint_url: the worker may ask llm.internal:8000 (STILLHOUSE_PLANNER_HOSTS); got 'http://elsewhere/v1'."
+    )
+
+
+def refusal(url: str) -> str:
+    with pytest.raises(SpecError) as refused:
+        Endpoint(url, "small", 1).check_origin()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("llm.internal", "https://llm.internal/v1"),
+        ("llm.internal", "https://LLM.internal:443"),
+        ("a, llm.internal:8443 ,b", "https://llm.internal:8443/v1/"),
+        ("https://llm.internal", "https://llm.internal/v1"),
+        ("http://llm.internal:8000", "http://llm.internal:8000/v1"),
+        ("127.0.0.1:11434", "http://127.0.0.1:11434/v1"),
+        ("localhost:11434", "https://localhost:11434/v1"),
+        ("[::1]:11434", "http://[::1]:11434/v1"),
+    ],
+)
+def test_the_origins_that_an_operator_names_may_be_asked(entry, url, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PLANNER_HOSTS", entry)
+    monkeypatch.delenv("STILLHOUSE_PLANNER_KEY", raising=False)
+
+    Endpoint(url, "small", 1).check_origin()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://llm.internal/v1",  # another scheme, which whoever is on the way can read
+        "https://llm.internal:8443/v1",
+        "http://llm.internal:443/v1",
+        "https://llm.internal.evil.example/v1",
+        "https://evil.example/llm.internal",
+        "https://llm.internal@evil.example/v1",
+        "https://me:secret@llm.internal/v1",
+        "https://evil.example#@llm.internal/v1",
+        "https://evil.example?@llm.internal/v1",
+        "https://evil.example\\@llm.internal/v1",
+        "https://llm.internal:99999/v1",
+        "ftp://llm.internal/v1",
+        "llm.internal/v1",
+        "",
+    ],
+)
+def test_no_other_origin_is_asked_whatever_the_address_looks_like(url, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PLANNER_HOSTS", "llm.internal")
+
+    sentence = refusal(url)
+
+    assert sentence == f"settings.endpoint_url: the worker may ask llm.internal (STILLHOUSE_PLANNER_HOSTS); got {url!r}."
+
+
+@pytest.mark.parametrize("entries", ["", " , ", "https://", "[", "http://[::1", "llm.internal:port"])
+def test_an_entry_that_names_no_host_allows_none(entries, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PLANNER_HOSTS", entries)
+
+    assert "the worker may ask" in refusal("https://llm.internal/v1")
+
+
+def test_a_key_does_not_travel_in_the_clear_though_the_host_is_allowed(monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PLANNER_HOSTS", "http://llm.internal:8000")
+    monkeypatch.setenv("STILLHOUSE_PLANNER_KEY", "a key")
+
+    sentence = refusal("http://llm.internal:8000/v1")
+
+    assert sentence == (
+        "settings.endpoint_url: the key in STILLHOUSE_PLANNER_KEY travels over https alone; got 'http://llm.internal:8000/v1'."
+    )
+
+
+def test_a_redirect_is_not_followed_and_a_proxy_does_not_read_along(monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PLANNER_KEY", "a key")
+    with (
+        service(lambda question: "stolen") as (elsewhere, heard),
+        service(lambda question: f"http://{elsewhere}/v1/chat/completions") as (host, _),
+    ):
+        monkeypatch.setenv("HTTP_PROXY", f"http://{elsewhere}")
+        endpoint = Endpoint(f"http://{host}/moved", "small", 30)
+
+        with endpoint.connect() as client:
+            found = endpoint.ask(client, instructions="Plan.", question="What now?")
+
+    assert (found, heard) == (None, [])
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ READS = [
     Endpoint("compare", "get", "compare/?runs={run},{other}"),
     Endpoint("compare-curves", "get", "compare/curves/?runs={run},{other}"),
     Endpoint("models", "get", "models/?project=distillery"),
+    Endpoint("members", "get", "projects/distillery/members/"),
 ]
 WRITES = [
     Endpoint("runs", "post", "projects/distillery/runs/", SPEC, code=201, needs=Role.OPERATOR),
@@ -64,6 +65,7 @@ OWN = [
     Endpoint("methods", "get", "methods/"),
     Endpoint("method", "get", "methods/supervised/"),
     Endpoint("tasks", "get", "tasks/"),
+    Endpoint("member", "put", "projects/distillery/members/vera/"),  # who else may is in test_members_api.py
 ]
 OPEN = {"schema", "docs"}
 """What anyone may read: how the API is to be used."""

@@ -1,26 +1,22 @@
 """The OpenAPI schema: complete, without a warning, and true."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from django.core.management import call_command
-from django.core.wsgi import get_wsgi_application
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from django.urls import reverse
+from jsonschema import validate
 
-from tests.runs import queued_run
-from tests.webapp.conftest import signed_in, token_of
-from webapp.accounts.models import Project, Scope, User
+from tests.webapp.conftest import RunMaker, signed_in
+from webapp.accounts.models import User
+from webapp.legible import LINE, LINES
+from webapp.runs.live.news import Mark, news_since
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SAID = ("get", "post", "patch", "delete")
 
 
@@ -58,37 +54,40 @@ def test_a_launch_is_described_with_every_field_of_a_spec(schema: dict[str, Any]
     assert sorted(body["required"]) == ["method", "task"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_whatever_is_sent_is_answered_as_the_schema_says(operator: User, project: Project) -> None:
-    """A few requests for each operation, with values that the schema allows and with such that it does not, of real runs and of none."""
-    run = queued_run(project)
-    headers = {"Authorization": f"Bearer {token_of(operator, project, Scope.ADMIN)}"}
-    known = {"slug": project.slug, "run_id": str(run.pk), "method_id": "supervised"}
-    api = schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", get_wsgi_application())
-    tried = []
+def test_a_clones_body_is_closed_and_holds_what_a_launch_does(schema: dict[str, Any]) -> None:
+    clone, launch = (schema["components"]["schemas"][name] for name in ("CloneBodyRequest", "LaunchBodyRequest"))
 
-    for found in api.get_all_operations():
-        operation = found.ok()
-        allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-        refused = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    assert clone["additionalProperties"] is False and not clone.get("required")
+    assert clone["properties"].keys() == launch["properties"].keys()
 
-        @settings(
-            max_examples=25,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            database=None,
-            derandomize=True,
-        )
-        @given(case=allowed | refused, is_known=st.booleans())
-        def send(case: Any, is_known: bool) -> None:
-            if is_known:
-                case.path_parameters.update({name: value for name, value in known.items() if name in case.path_parameters})
-            case.call_and_validate(headers=headers, checks=CHECKS)
 
-        send()
-        tried.append(operation.label)
+def test_every_number_of_an_address_says_how_small_and_names_how_long(schema: dict[str, Any]) -> None:
+    asked = [(name, one) for name, operation in operations(schema) for one in operation.get("parameters", [])]
+    unbounded = [(name, one["name"]) for name, one in asked if one["schema"].get("type") == "integer" and "minimum" not in one["schema"]]
 
-    assert len(tried) == len(list(operations(api.raw_schema))) > 25
+    texts = schema["components"]["schemas"]["LaunchBodyRequest"]["properties"]
+    assert unbounded == []
+    assert [(texts[name]["maxLength"], "u202a" in texts[name]["pattern"]) for name in ("name", "notes")] == [(200, True), (20_000, True)]
+
+
+def test_the_stream_of_a_run_is_described_as_it_speaks(schema: dict[str, Any], running_run: RunMaker, viewer: User) -> None:
+    run = running_run()
+    described = schema["paths"]["/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["properties"]
+
+    messages = news_since(viewer, run.pk, Mark()).messages
+
+    assert reverse("run-events", args=[run.pk]) == f"/runs/{run.pk}/events"
+    assert {message.event for message in messages} >= {"status"}
+    for message in messages:
+        validate(json.loads(json.dumps(message.data)), described[message.event] | {"additionalProperties": False})
+
+
+def test_the_patterns_of_texts_are_those_that_are_asked_for(schema: dict[str, Any]) -> None:
+    texts = schema["components"]["schemas"]["PatchedRunChangesRequest"]["properties"]
+
+    for text in ("plain", "a\u202eb", "a\tb", "a\nb", "\x7f", "", "é\u200d"):
+        assert bool(re.search(texts["name"]["pattern"], text)) == (not LINE.search(text)), ascii(text)
+        assert bool(re.search(texts["notes"]["pattern"], text)) == (not LINES.search(text)), ascii(text)
 
 
 @pytest.mark.parametrize("address", ["runs/7/", "me", "nothing/at/all/"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -61,6 +62,7 @@ class TestDownloads:
         (folder / "model.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"x" * 1000)
         (folder / "secret").symlink_to("/etc/passwd")
+        os.mkfifo(folder / "pipe")
 
         status, headers, body = download(viewer, artifact(run, "student"))
 
@@ -88,6 +90,14 @@ class TestDownloads:
         status, _, body = download(viewer, artifact(run, path))
 
         assert (status, json.loads(body)) == (404, {"detail": "This file is not in the store."})
+
+
+def test_a_pipe_is_not_waited_for(viewer: User, run: Run, store: Path) -> None:
+    os.mkfifo(store / "pipe")
+
+    response = signed_in(viewer).get(f"/api/v1/artifacts/{artifact(run, 'pipe').pk}/download/")
+
+    assert (response.status_code, response.json()) == (404, {"detail": "This file is not in the store."})
 
 
 def test_head_has_the_size_and_no_body(viewer: User, run: Run, store: Path) -> None:

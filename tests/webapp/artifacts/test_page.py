@@ -1,6 +1,7 @@
 """The page of an artifact: what its file holds, by kind, bounded, and in a sentence where it is broken."""
 
 import json
+import os
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -360,6 +361,34 @@ def test_a_file_that_is_not_in_the_store_is_told_of_in_a_sentence(path: str, kee
     Artifact.objects.filter(pk=artifact.pk).update(path=path)
 
     assert "The file is not in the store any more" in page_of(artifact, viewer)
+
+
+def test_a_pipe_or_another_runs_file_in_an_artifacts_place_is_told_of_at_once(keep: Keep, viewer: User, store: Path) -> None:
+    keep("secret.txt", b"secret")
+    pipe, link = keep("a/pipe.json", b"{}"), keep("a/link.txt", b"")
+    for artifact in (pipe, link):
+        (store / artifact.path).unlink()
+    os.mkfifo(store / pipe.path)
+    (store / link.path).symlink_to(store / "kept" / "secret.txt")
+    Artifact.objects.filter(pk=link.pk).update(path="runs/a/link.txt")
+    (store / "runs").mkdir()
+    (store / "kept" / "a").rename(store / "runs" / "a")
+    Artifact.objects.filter(pk=pipe.pk).update(path="runs/a/pipe.json")
+
+    pages = [page_of(artifact, viewer) for artifact in (pipe, link)]
+
+    assert all("The file is not in the store any more" in page for page in pages)
+
+
+def test_a_folder_shows_neither_pipes_nor_links(keep: Keep, viewer: User, store: Path) -> None:
+    artifact = keep("folder/words.txt", b"words")
+    os.mkfifo(store / "kept" / "folder" / "pipe.json")
+    (store / "kept" / "folder" / "link.json").symlink_to("words.txt")
+    Artifact.objects.filter(pk=artifact.pk).update(path="kept/folder")
+
+    page = page_of(artifact, viewer)
+
+    assert "words" in page and "pipe.json" not in page and "link.json" not in page
 
 
 def test_an_odd_question_is_not_an_error(keep: Keep, viewer: User) -> None:

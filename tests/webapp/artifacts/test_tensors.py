@@ -94,6 +94,8 @@ def test_facts_beside_the_tensors_are_read_as_json_where_they_are(metadata: Any,
         file_of({"w": about("F32", 2, at=(0, 4))}, bytes(8)),
         file_of({"w": about("F32", 1, at=(0, 8))}, bytes(8)),
         file_of({"w": about("U8", 1, at=(0, 1)) | {"data_offsets": [0]}}, bytes(8)),
+        file_of({"w": about("F4", 2**63, at=(0, 4))}, bytes(4)),
+        file_of({"w": about("F4", *[999_999_999] * 300_000, at=(0, 4))}, bytes(4)),
     ],
 )
 def test_a_damaged_head_is_refused_with_a_sentence(content: bytes, tmp_path: Path) -> None:
@@ -111,6 +113,25 @@ def test_a_file_that_ends_before_its_tensors_do_is_truncated(tmp_path: Path) -> 
         read_head(kept(tmp_path, content[:-1]))
 
     assert str(refused.value) == "The file is truncated: its head names more bytes than it has."
+
+
+@pytest.mark.parametrize("places", [((0, 8), (0, 8)), ((0, 8), (4, 12)), ((0, 12), (4, 8))])
+def test_tensors_that_lie_over_one_another_are_refused(places: tuple[tuple[int, int], ...], tmp_path: Path) -> None:
+    """Each would be read, so that a small file could keep a page busy for as long as its head is."""
+    head = {f"w{number}": about("U8", stop - start, at=(start, stop)) for number, (start, stop) in enumerate(places)}
+
+    with pytest.raises(Unreadable) as refused:
+        read_head(kept(tmp_path, file_of(head, bytes(12))))
+
+    assert str(refused.value) == "The head of the file is damaged: its tensors lie over one another."
+
+
+def test_empty_tensors_and_gaps_between_tensors_are_no_damage(tmp_path: Path) -> None:
+    head = {"none": about("U8", 0, at=(4, 4)), "b": about("U8", 2, at=(4, 6)), "a": about("U8", 2, at=(0, 2))}
+
+    found = read_head(kept(tmp_path, file_of(head, bytes(6))))
+
+    assert [entry.name for entry in found.tensors] == ["a", "none", "b"]
 
 
 # Numbers
@@ -207,10 +228,11 @@ def test_numbers_are_whole_where_a_tensor_is_read_in_pieces(tmp_path: Path) -> N
         ("F32", (0, 2, 3), 100),
         ("F8_E4M3", (2, 3), 100),
         ("F32", (2, 3), 23),
+        ("U8", (2, 3), 23),  # as many numbers, which are as large when they are read
     ],
 )
 def test_what_is_no_matrix_or_too_large_a_one_is_not_drawn_as_one(dtype: str, shape: tuple[int, ...], most: int, tmp_path: Path) -> None:
-    path, entry = tensor(tmp_path, dtype, np.ones(shape, "u1" if dtype.startswith("F8") else np.float32))
+    path, entry = tensor(tmp_path, dtype, np.ones(shape, np.float32 if dtype == "F32" else "u1"))
 
     assert matrix(path, entry, most_bytes=most) is None
 

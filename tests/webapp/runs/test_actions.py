@@ -105,8 +105,8 @@ def test_what_can_not_be_is_refused_field_by_field_and_nothing_is_changed(projec
     }
 
     assert found == {
-        "comma": [("tags.0", "must hold neither commas nor control characters; got 'a,b'.")],
-        "control": [("tags.0", "must hold neither commas nor control characters; got 'a\\tb'.")],
+        "comma": [("tags.0", "must hold no commas; got 'a,b'.")],
+        "control": [("tags.0", "must hold neither control characters nor marks that turn the direction of text; got 'a\\tb'.")],
         "blank": [("name", "must not be empty.")],
         "no list": [("tags", "must be a list; got 'warm'.")],
         "too many": [("tags", "must have at most 20 entries; got 21.")],

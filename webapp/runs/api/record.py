@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from webapp.api.parameters import choice, flag, whole_number
+from webapp.api.parameters import choice, flag, whole_number, whole_number_parameter
 from webapp.api.responses import reading
 from webapp.runs.access import run_for
 from webapp.runs.api.serializers import (
@@ -39,10 +39,6 @@ SPLITS = ("validation", "test")
 AFTER = OpenApiParameter("after", description="The cursor of an earlier response: only what is newer.")
 
 
-def _parameter(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, OpenApiTypes.INT, description=description)
-
-
 class RunMetrics(APIView):
     @extend_schema(
         tags=RECORD,
@@ -50,12 +46,14 @@ class RunMetrics(APIView):
         parameters=[
             AFTER,
             OpenApiParameter("series", description="Names with commas between them; all when left out."),
-            _parameter(
+            whole_number_parameter(
                 "points",
-                f"At most so many points of each curve, from {curves.LEAST_POINTS} to {MAX_POINTS}; {DEFAULT_POINTS} when left out.",
+                f"At most so many points of each curve; {DEFAULT_POINTS} when left out.",
+                least=curves.LEAST_POINTS,
+                most=MAX_POINTS,
             ),
-            _parameter("first", "Only steps from here on."),
-            _parameter("last", "Only steps up to here."),
+            whole_number_parameter("first", "Only steps from here on."),
+            whole_number_parameter("last", "Only steps up to here."),
         ],
         responses=reading(HistorySerializer),
     )
@@ -162,7 +160,7 @@ class RunLog(APIView):
         operation_id="runs_logs",
         parameters=[
             AFTER,
-            _parameter("limit", f"At most so many lines, from 1 to {MAX_LINES}; {DEFAULT_LINES} when left out."),
+            whole_number_parameter("limit", f"At most so many lines; {DEFAULT_LINES} when left out.", least=1, most=MAX_LINES),
             OpenApiParameter("tail", OpenApiTypes.BOOL, description="true: the last lines in place of the first."),
         ],
         responses=reading(LogSerializer),

@@ -13,23 +13,30 @@ from rest_framework.views import APIView
 from webapp.accounts.models import User
 from webapp.accounts.permissions import person, project_for
 from webapp.api.pagination import envelope
-from webapp.api.parameters import whole_number
+from webapp.api.parameters import whole_number, whole_number_parameter
 from webapp.api.responses import reading, writing
 from webapp.runs import actions
 from webapp.runs.access import run_for
 from webapp.runs.api.serializers import RunDetailSerializer, RunSerializer, RunsPageSerializer, detail_of
-from webapp.runs.models import Run
-from webapp.runs.table.filters import RunFilter
+from webapp.runs.models import Run, State
+from webapp.runs.table.filters import LONGEST, RunFilter
 from webapp.runs.table.rows import COLUMNS, MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, runs_page
 
 RUNS = ["runs"]
+TYPES: dict[str, Any] = {
+    "state": {"type": "array", "items": {"type": "string", "enum": State.values}},
+    "created_after": OpenApiTypes.DATETIME,
+    "created_before": OpenApiTypes.DATETIME,
+    "trash": OpenApiTypes.BOOL,
+}
+"""Of the filters that are not text."""
 FILTERS = [
-    OpenApiParameter(name, OpenApiTypes.STR, description=filter_.extra.get("help_text", ""))
+    OpenApiParameter(name, TYPES.get(name, {"type": "string", "maxLength": LONGEST}), description=filter_.extra.get("help_text", ""))
     for name, filter_ in RunFilter.base_filters.items()
 ]
 PAGING = [
-    OpenApiParameter("page", OpenApiTypes.INT, description="From 1."),
-    OpenApiParameter("page_size", OpenApiTypes.INT, description=f"From 1 to {MAX_PAGE_SIZE}; {PAGE_SIZE} when left out."),
+    whole_number_parameter("page", "From 1.", least=1, most=MAX_PAGE),
+    whole_number_parameter("page_size", f"Runs a page; {PAGE_SIZE} when left out.", least=1, most=MAX_PAGE_SIZE),
 ]
 SORT = OpenApiParameter(
     "sort",

@@ -20,6 +20,7 @@ from webapp.runs.history import headline, points
 from webapp.runs.lifecycle import elsewhere
 from webapp.runs.lifecycle.states import enqueue, move
 from webapp.runs.models import ENDED, HELD, Attempt, Evaluation, HistoryLine, LogLine, Run, State
+from webapp.store import run_folder
 
 if TYPE_CHECKING:
     from engine.events import Outcome
@@ -81,7 +82,7 @@ class Orders:
 
 def attempt_folder(run_id: UUID, attempt: int) -> str:
     """The folder of one attempt, relative to the store. No two attempts share one, so a late writer spoils nothing."""
-    return f"runs/{run_id}/attempt-{attempt}"
+    return f"{run_folder(run_id)}/attempt-{attempt}"
 
 
 def claim_next(

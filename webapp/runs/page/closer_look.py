@@ -34,7 +34,8 @@ def tables_of(run: Run) -> dict[str, Any]:
 def _content(artifact: Artifact) -> dict[str, Any] | None:
     """The table in the store; None where it is no view. Raises Http404 or OSError where it can't be read."""
     try:
-        table = store.parsed(store.existing(artifact.path).read_bytes())
+        with store.opened(store.existing(artifact.path)) as file:
+            table = store.parsed(file.read(MOST_BYTES))
     except (ValueError, RecursionError):
         return None
     return table if isinstance(table, dict) and "view" in table else None

@@ -1,6 +1,7 @@
 """What the table of runs can be narrowed down by; the page's filter bar, the API's parameters and their schema are this one class."""
 
 import operator
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -8,12 +9,15 @@ import django_filters
 from django import forms
 from django.core.validators import MaxLengthValidator
 from django.db.models import Q, QuerySet
+from django_filters.fields import IsoDateTimeField
 
 from webapp.api.parameters import flag_of, whole_number_in
 from webapp.runs.models import Run, State
 
 LARGEST_NUMBER = 2**31 - 1
-TEXT = {"validators": [MaxLengthValidator(200)]}
+LONGEST = 200
+"""Characters of a text that is filtered by."""
+TEXT = {"validators": [MaxLengthValidator(LONGEST)]}
 
 
 class FlagField(forms.Field):
@@ -24,6 +28,21 @@ class FlagField(forms.Field):
             return None if value in (None, "") else flag_of(str(value))
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
+
+
+class MomentField(IsoDateTimeField):
+    """A date and time in universal time, as the database takes it: PostgreSQL knows no zone that is 16 hours or more from it."""
+
+    def clean(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().clean(value)
+        try:
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(f"must be in the years 1 to 9999 of universal time; got {value!r:.80}.") from None
+
+
+class Moment(django_filters.IsoDateTimeFilter):
+    field_class = MomentField
 
 
 class Flag(django_filters.Filter):
@@ -44,8 +63,8 @@ class RunFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(
         method="with_words", help_text="Words that its name, notes, tags, method or id hold, or its number: `#12`.", **TEXT
     )
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte", help_text="A date and time, ISO 8601.")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt", help_text="A date and time, ISO 8601.")
+    created_after = Moment(field_name="created_at", lookup_expr="gte", help_text="A date and time, ISO 8601.")
+    created_before = Moment(field_name="created_at", lookup_expr="lt", help_text="A date and time, ISO 8601.")
     group = django_filters.CharFilter(field_name="config_hash", help_text="The config hash of a group of seeds.", **TEXT)
     trash = Flag(method="in_trash", help_text="Only what is in the trash; without it, only what is not.")
 
