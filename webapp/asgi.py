@@ -19,6 +19,9 @@ from webapp import store  # noqa: E402
 from webapp.api.body import too_large  # noqa: E402
 from webapp.gate.address import ClientAddress  # noqa: E402
 from webapp.gate.limits import RequestLimits, sign_in_paths  # noqa: E402
+from webapp.lasting import Lasting  # noqa: E402
+from webapp.pool import Pooled  # noqa: E402
+from webapp.turns import Turns  # noqa: E402
 
 if "FORWARDED_ALLOW_IPS" in os.environ:
     raise ImproperlyConfigured(
@@ -67,6 +70,11 @@ async def _refuse(send: ASGISendCallable) -> None:
 
 
 sign_in_paths()  # reads every page's code, so that no request waits for that
-application = ClientAddress(
-    RequestLimits(BodyLimit(cast(ASGI3Application, _django), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)), settings.TRUSTED_PROXIES
+_in_turn = Turns(
+    cast(ASGI3Application, _django),
+    at_once=settings.REQUESTS_AT_ONCE,
+    waiting=settings.REQUESTS_WAITING,
+    seconds=settings.REQUEST_WAIT_SECONDS,
 )
+_limited = RequestLimits(BodyLimit(Lasting(_in_turn), settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+application = Pooled(ClientAddress(_limited, settings.TRUSTED_PROXIES), settings.REQUESTS_AT_ONCE + settings.LIVE_CONNECTIONS)

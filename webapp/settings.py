@@ -30,10 +30,10 @@ def _list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
 
 
-def _number(name: str, default: str) -> int:
+def _number(name: str, default: str, *, least: int = 0) -> int:
     text = os.environ.get(name, default).strip()
-    if not (text.isascii() and text.isdigit()):
-        raise ImproperlyConfigured(f"{name} must be a whole number, at least 0; got {text!r:.80}.")
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise ImproperlyConfigured(f"{name} must be a whole number, at least {least}; got {text!r:.80}.")
     return int(text)
 
 
@@ -76,7 +76,15 @@ DATABASE_URL = servers.addresses().database_url
 REDIS_URL = servers.addresses().redis_url
 CELERY_BROKER_URL = servers.celery_url(REDIS_URL)
 DATABASES = {"default": _database(DATABASE_URL)}
-# Each request opens a connection of its own: a pool was tried under uvicorn, saved some milliseconds at most, and can run dry.
+
+# What one web process has at most. Requests and open pages have connections of their own out of one pool (webapp/pool.py), so that neither
+# can leave the other without: as many requests are computed at once as have one, and open pages are looked for in as many threads.
+REQUESTS_AT_ONCE = _number("STILLHOUSE_REQUESTS_AT_ONCE", "12", least=1)
+REQUESTS_WAITING = _number("STILLHOUSE_REQUESTS_WAITING", "300", least=1)
+REQUEST_WAIT_SECONDS = 10.0
+LIVE_CONNECTIONS = 4
+STREAMS = _number("STILLHOUSE_STREAMS", "1200", least=1)
+STREAMS_A_PERSON = _number("STILLHOUSE_STREAMS_A_PERSON", "250", least=1)
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -101,6 +109,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.pool.GiveBack",
     "webapp.gate.caching.NoStore",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -117,6 +126,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "webapp.gate.refusal.RefusalsOfViews",
     "webapp.gate.limits.RememberCallers",
+    "webapp.unavailable.DatabaseAway",
 ]
 
 ROOT_URLCONF = "webapp.urls"

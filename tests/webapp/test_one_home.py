@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from uuid import UUID
 
@@ -12,8 +13,7 @@ from webapp.figures.curves import Line, training_curves
 from webapp.figures.engine_charts import figure_of
 from webapp.figures.figure import MOST_MARKED
 from webapp.finite import finite
-from webapp.runs.doorbell import channel
-from webapp.runs.live.stream import Bell
+from webapp.runs.doorbell import EVERY_RUN, channel, run_of_channel
 from webapp.runs.models import PRIORITIES, Run
 from webapp.store import path_in_store
 from workers.store import within
@@ -27,7 +27,7 @@ def sources(*rooms: str) -> list[Path]:
 
 
 def test_the_web_listens_where_the_workers_ring() -> None:
-    assert Bell(RUN).channel == channel(RUN)
+    assert fnmatch(channel(RUN), EVERY_RUN) and run_of_channel(channel(RUN)) == RUN
     assert [path.name for path in sources("webapp", "workers") if "stillhouse:run" in path.read_text()] == ["doorbell.py"]
 
 

@@ -219,3 +219,11 @@ def test_a_limit_that_is_none_is_refused_at_the_start_with_a_sentence(variable: 
 
     assert started.returncode != 0
     assert started.stderr.strip().endswith(sentence)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "many", "1.5", "", "²"])
+def test_a_bound_that_is_no_number_is_refused_with_a_sentence(text: str) -> None:
+    started = python(SETTINGS.format("'on'"), STILLHOUSE_STREAMS=text, PYTHONIOENCODING="utf-8")
+
+    assert started.returncode != 0
+    assert started.stderr.strip().endswith(f"STILLHOUSE_STREAMS must be a whole number, at least 1; got {text!r}.")

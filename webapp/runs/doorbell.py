@@ -39,9 +39,21 @@ class _Pause:
     until = 0.0
 
 
+EVERY_RUN = "stillhouse:run:*"
+"""The pattern of the channels on which news are published, one a run."""
+
+
 def channel(run_id: UUID) -> str:
     """The Redis channel on which a run's news is published."""
-    return f"stillhouse:run:{run_id}"
+    return EVERY_RUN.replace("*", str(run_id))
+
+
+def run_of_channel(name: str) -> UUID | None:
+    """The other way; None for a channel that is no run's."""
+    try:
+        return UUID(name.removeprefix(EVERY_RUN[:-1]))
+    except ValueError:
+        return None
 
 
 def ring(device_kind: str, *, passed_on: int = 0) -> None:
@@ -53,12 +65,13 @@ def ring(device_kind: str, *, passed_on: int = 0) -> None:
         transaction.on_commit(partial(_send, kind, passed_on), robust=True)
 
 
-def announce(run_id: UUID, kinds: Iterable[str], *, batch: int | None = None) -> None:
-    """After the transaction at hand commits: these kinds of things of a run are new (`points`, `evaluation`, `log`, `artifact`, `state`, `progress`).
+def announce(run_id: UUID, kinds: Iterable[str], *, batch: int | None = None, project: int | None = None) -> None:
+    """After the transaction at hand commits: these kinds of things of a run are new (`points`, `evaluation`, `log`, `artifact`, `state`,
+    `progress`, `launched`).
 
-    `batch` is the number of the committed batch of metrics, when there is one.
+    `batch` is the number of the committed batch of metrics, when there is one. A launch tells its `project`: no table shows the run yet.
     """
-    message: Mapping[str, Any] = {"batch": batch, "kinds": sorted(set(kinds))}
+    message: Mapping[str, Any] = {"batch": batch, "kinds": sorted(set(kinds)), "project": project}
     transaction.on_commit(partial(_publish, run_id, message), robust=True)
 
 

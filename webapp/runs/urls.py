@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from webapp.runs.live.stream import run_events
+from webapp.runs.live.stream import run_events, runs_events
 from webapp.runs.page import views as page
 from webapp.runs.table import views as table
 
 urlpatterns = [
     path("p/<slug:slug>/", table.runs, name="runs"),
+    path("p/<slug:slug>/events", runs_events, name="runs-events"),
     path("p/<slug:slug>/trash/", table.trash, name="trash"),
     path("runs/<uuid:run_id>/", page.run_detail, name="run-detail"),
     path("runs/<uuid:run_id>/status/", page.run_status, name="run-status"),

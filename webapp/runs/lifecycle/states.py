@@ -65,7 +65,7 @@ def move(run: Run, after: State, who: User | str, reason: str, **changes: Any) -
     Run.objects.filter(pk=run.pk).update(state=after, reason=reason, **ended, **changes)
     HistoryLine.objects.create(run_id=run.pk, who=name_of(who), before=before, after=after, reason=reason)
     run.state = after
-    doorbell.announce(run.pk, ["state"])
+    doorbell.announce(run.pk, ["state", "launched"] if before == State.DRAFT else ["state"], project=run.project_id)
     return after
 
 

@@ -1,17 +1,16 @@
 """What happened to a run since a reader last looked: points, log lines, evaluations, status. The live page is sent these and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from webapp.accounts.models import User
 from webapp.api.parameters import whole_number_in
 from webapp.figures.curves import drawable
-from webapp.runs.access import run_for
 from webapp.runs.history import curves
 from webapp.runs.log import lines_of
 from webapp.runs.models import Evaluation, LogLine, Run
@@ -62,6 +61,12 @@ class News:
     mark: Mark
     ended: bool
 
+    @cached_property
+    def text(self) -> str:
+        """As sent; made once for all who hear the same."""
+        end = f"event: end\nid: {self.mark}\ndata: {{}}\n\n" if self.ended else ""
+        return "".join(message.encode() for message in self.messages) + end
+
 
 def mark_of(run: Run, cursor: str = "") -> Mark:
     """The mark of a page that shows the run as it is now, with curves up to `cursor`."""
@@ -70,20 +75,38 @@ def mark_of(run: Run, cursor: str = "") -> Mark:
     return Mark(cursor, log or 0, evaluation or 0)
 
 
-def news_since(user: User, run_id: UUID, mark: Mark) -> News:
-    """All since `mark`. Asks for the permission each time, so that a member who was removed hears nothing more.
+def look(run_id: UUID, marks: Collection[Mark]) -> dict[Mark, News] | None:
+    """All since each mark; None where the run is gone. One look serves everyone: two statements, and a few for each place that readers have
+    come to. Who may hear it has been asked before (passes.py).
 
     The run's state is read first: a worker writes the end only after everything else, so an ended run's news are complete.
     """
-    run = run_for(user, run_id)
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None:
+        return None
     status = status_of(run, newest_attempt(run), workers_for([run]))
+    html = render_to_string("runs/page/_progress.html", {"status": status})
+    since = {place: _since(run, place) for place in {replace(mark, status="") for mark in marks}}
+    return {mark: _with_status(since[replace(mark, status="")], mark, status, html) for mark in marks}
+
+
+def _since(run: Run, mark: Mark) -> list[LiveEvent]:
     messages: list[LiveEvent] = []
-    for source in (_points, _evaluations, _log, _status):
-        message = source(run, status, mark)
+    for source in (_points, _evaluations, _log):
+        message = source(run, mark)
         if message is not None:
             messages.append(message)
             mark = message.mark
-    return News(messages, mark, status.ended)
+    return messages
+
+
+def _with_status(messages: list[LiveEvent], mark: Mark, status: Status, html: str) -> News:
+    shown = f"{status.word} {html}"
+    reached = replace(messages[-1].mark if messages else mark, status=shown)
+    if shown == mark.status:
+        return News(messages, reached, status.ended)
+    told = LiveEvent("status", {"state": status.state, "word": status.word, "html": html}, reached)
+    return News([*messages, told], reached, status.ended)
 
 
 def points_as_json(history: curves.History) -> dict[str, Any]:
@@ -94,14 +117,14 @@ def points_as_json(history: curves.History) -> dict[str, Any]:
     }
 
 
-def _points(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
+def _points(run: Run, mark: Mark) -> LiveEvent | None:
     history = curves.history(run, after=mark.cursor or None, points=MAX_POINTS)
     if str(history.cursor) == mark.cursor or not (history.series or history.cut_after is not None):
         return None
     return LiveEvent("points", points_as_json(history), replace(mark, cursor=str(history.cursor)))
 
 
-def _evaluations(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
+def _evaluations(run: Run, mark: Mark) -> LiveEvent | None:
     found = list(
         Evaluation.objects.filter(run=run, id__gt=mark.evaluation).order_by("id").values("id", "step", "subject", "split", "final")
     )
@@ -110,16 +133,8 @@ def _evaluations(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
     return LiveEvent("evaluation", {"evaluations": found}, replace(mark, evaluation=found[-1]["id"]))
 
 
-def _log(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
+def _log(run: Run, mark: Mark) -> LiveEvent | None:
     lines = lines_of(run, after=mark.log, limit=MAX_LINES, tail=True)
     if not lines:
         return None
     return LiveEvent("log", {"html": render_to_string("runs/page/_log_lines.html", {"lines": lines})}, replace(mark, log=lines[-1].id))
-
-
-def _status(run: Run, status: Status, mark: Mark) -> LiveEvent | None:
-    html = render_to_string("runs/page/_progress.html", {"status": status})
-    shown = f"{status.word} {html}"
-    if shown == mark.status:
-        return None
-    return LiveEvent("status", {"state": status.state, "word": status.word, "html": html}, replace(mark, status=shown))

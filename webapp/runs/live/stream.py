@@ -1,137 +1,65 @@
-"""A run's news as server-sent events. Redis says when to look, the database says what there is.
+"""News of one run, and of a table's rows, as server-sent events. Redis says when to look, the database says what there is.
 
-One coroutine a client, no thread: a thread is borrowed for each look at the database. Without Redis the database is polled. A page that
-was closed, or a web server that was restarted, changes nothing: the browser comes back with `Last-Event-ID` and hears what it missed.
+A page that was closed, or a web server that was restarted, changes nothing: the browser comes back with `Last-Event-ID` and hears what it
+missed. Views only say who may listen; the stream begins when the request has ended (webapp/lasting.py).
 """
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import Callable
 from uuid import UUID
 
-import redis.asyncio
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.core.exceptions import PermissionDenied
-from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
-from redis.exceptions import RedisError
 
 from webapp.accounts.models import User
+from webapp.accounts.permissions import project_for
+from webapp.api.parameters import whole_number_in
+from webapp.lasting import Told, goes_on
 from webapp.runs.access import run_for
-from webapp.runs.doorbell import channel
-from webapp.runs.live.news import Mark, News, news_since
+from webapp.runs.live.desk import Full, desk
+from webapp.runs.live.news import Mark
+from webapp.runs.live.passes import Pass
 
-T = TypeVar("T")
-
-LOOK_SECONDS = 5.0
-"""How often to look though nobody rang: what is not announced (a rate, a time left) gets no older than this."""
-
-POLL_SECONDS = 1.0
-"""The same, while Redis can't be reached."""
-
-SECONDS_A_MESSAGE = 0.25
-"""At most four messages a second and client."""
-
-HEARTBEAT_SECONDS = 15.0
-"""A comment is sent after so long a silence, so that proxies keep the connection and a closed one is noticed."""
-
-
-class Bell:
-    """Waits until something was published for a run. Never raises for Redis: while it is away, waiting is sleeping."""
-
-    def __init__(self, run_id: UUID) -> None:
-        self.channel = channel(run_id)
-        self.client = redis.asyncio.from_url(settings.REDIS_URL, socket_connect_timeout=1)
-        self.pubsub = self.client.pubsub(ignore_subscribe_messages=True)
-        self.listening = False
-
-    async def listen(self) -> None:
-        try:
-            await self.pubsub.subscribe(self.channel)
-            self.listening = True
-        except (RedisError, OSError):
-            self.listening = False
-
-    async def wait(self) -> None:
-        """Returns when the bell rang, or after LOOK_SECONDS (POLL_SECONDS without Redis)."""
-        if not self.listening:
-            await asyncio.sleep(POLL_SECONDS)
-            return await self.listen()
-        try:
-            if await self.pubsub.get_message(timeout=LOOK_SECONDS) is None:
-                return None
-            while await self.pubsub.get_message(timeout=0) is not None:
-                pass  # One look serves all that have rung.
-        except (RedisError, OSError):
-            self.listening = False
-
-    async def close(self) -> None:
-        try:
-            await self.pubsub.aclose()  # type: ignore[no-untyped-call]
-            await self.client.aclose()
-        except (RedisError, OSError):
-            pass
+RETRY_SECONDS = 30
+MOST_ROWS = 200
 
 
 @require_GET
-async def run_events(request: HttpRequest, run_id: UUID) -> HttpResponseBase:
+async def run_events(request: HttpRequest, run_id: UUID) -> HttpResponse:
+    """News of a run since `Last-Event-ID`, or since `after`."""
     user = await request.auser()
     if not isinstance(user, User):
-        return HttpResponse("Sign in first.", status=401)
-    await _in_thread(lambda: run_for(user, run_id))
+        return _refused(401, "Sign in first.")
+    run = await sync_to_async(run_for)(user, run_id)
     mark = Mark.parse(request.headers.get("Last-Event-ID") or request.GET.get("after", ""))
-    response = StreamingHttpResponse(stream(user, run_id, mark), content_type="text/event-stream")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return response
+    admitted = Pass(request.session.session_key or "", user.pk, user.password, run.project_id, run.pk)
+    return _stream(request, lambda: desk().follow_run(admitted, run.pk, mark))
 
 
-async def stream(user: User, run_id: UUID, mark: Mark) -> AsyncIterator[str]:
-    """The run's news, until it has ended. Subscribed before the first look, so that nothing falls between the two."""
-    bell = Bell(run_id)
-    await bell.listen()
+@require_GET
+async def runs_events(request: HttpRequest, slug: str) -> HttpResponse:
+    """News of a project's runs: of those in `runs`, and whether any was launched after number `newest`."""
+    user = await request.auser()
+    if not isinstance(user, User):
+        return _refused(401, "Sign in first.")
+    project = await sync_to_async(project_for)(user, slug)
     try:
-        yield "retry: 1500\n\n"
-        spoken = time.monotonic()
-        while True:
-            news = await _look(user, run_id, mark)
-            if news is None:
-                return
-            for message in news.messages:
-                yield message.encode()
-            if news.ended:
-                yield f"event: end\nid: {news.mark}\ndata: {{}}\n\n"
-                return
-            if news.messages:
-                spoken = time.monotonic()
-                await asyncio.sleep(SECONDS_A_MESSAGE * len(news.messages))
-            elif time.monotonic() - spoken >= HEARTBEAT_SECONDS:
-                spoken = time.monotonic()
-                yield ": still here\n\n"
-            mark = news.mark
-            await bell.wait()
-    finally:
-        await bell.close()
+        ids = [UUID(text) for text in request.GET.get("runs", "").split(",") if text]
+    except ValueError:
+        return _refused(400, "runs must be ids of runs, with commas between them.")
+    if len(ids) > MOST_ROWS:
+        return _refused(400, f"runs must be at most {MOST_ROWS} ids; got {len(ids)}.")
+    admitted = Pass(request.session.session_key or "", user.pk, user.password, project.pk)
+    newest = whole_number_in(request.GET.get("newest", ""))
+    return _stream(request, lambda: desk().follow_table(admitted, ids, others=newest is not None and project.last_run_number > newest))
 
 
-async def _look(user: User, run_id: UUID, mark: Mark) -> News | None:
-    """None when the reader may not see the run any more, or the run has gone."""
+def _stream(request: HttpRequest, follow: Callable[[], Told]) -> HttpResponse:
     try:
-        return await _in_thread(lambda: news_since(user, run_id, mark))
-    except (Http404, PermissionDenied):
-        return None
+        return goes_on(request, follow())
+    except Full as full:
+        return _refused(full.status, str(full), headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-async def _in_thread(question: Callable[[], T]) -> T:
-    """Asks the database in a thread of the pool, and gives the connection back: pool threads outlive requests."""
-
-    def ask() -> T:
-        try:
-            return question()
-        finally:
-            connection.close()
-
-    return await sync_to_async(ask, thread_sensitive=False)()
+def _refused(status: int, sentence: str, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(sentence, status=status, headers=headers, content_type="text/plain; charset=utf-8")

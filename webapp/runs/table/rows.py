@@ -1,7 +1,7 @@
 """The table of runs: narrowed down, sorted, in pages. Pages and API ask here."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -124,21 +124,32 @@ def _asked(project: Project, filters: QueryDict | Mapping[str, Any] | None, sort
     fitting = chosen.qs
     if chosen.form.cleaned_data.get("trash") is None:
         fitting = fitting.filter(deleted_at=None)
-    ordered = _sorted(fitting, sort, metric_names).select_related("method", "created_by").annotate(attempt_id=_current_attempt("pk"))
-    return _Asked(project, ordered, sort, metric_names)
+    return _Asked(project, _as_rows(_sorted(fitting, sort, metric_names)), sort, metric_names)
 
 
-def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[Any]) -> RunsPage:
+def rows_by_id(project: int, ids: Collection[UUID]) -> list[RunRow]:
+    """The rows of these runs of a project, but for those in the trash. Four statements at most, however many there are."""
+    return _rows(list(_as_rows(Run.objects.filter(project=project, pk__in=ids, deleted_at=None))))
+
+
+def _as_rows(runs: QuerySet[Run]) -> QuerySet[Run]:
+    return runs.select_related("method", "created_by").annotate(attempt_id=_current_attempt("pk"))
+
+
+def _rows(found: list[Any]) -> list[RunRow]:
     attempts = Attempt.objects.told().in_bulk([run.attempt_id for run in found if run.attempt_id])
     workers = workers_for(found)
     latest: dict[UUID, dict[str, float | None]] = {run.pk: {} for run in found}
     for run_id, name, value in LatestMetric.objects.filter(run__in=found).values_list("run_id", "name", "value"):
         latest[run_id][name] = value
+    return [row_of(run, attempts.get(run.attempt_id), latest[run.pk], workers) for run in found]
 
+
+def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[Any]) -> RunsPage:
     kept = Run.objects.filter(project=asked.project, deleted_at=None).order_by()
     used = list(kept.values_list("method_id", "task_id").distinct())
     return RunsPage(
-        rows=[row_of(run, attempts.get(run.attempt_id), latest[run.pk], workers) for run in found],
+        rows=_rows(found),
         total=paginator.count,
         page=number,
         pages=paginator.num_pages,

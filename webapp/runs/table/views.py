@@ -19,7 +19,7 @@ FILTERS = ("q", "state", "method", "task", "tag", "group", "created_after", "cre
 @require_GET
 @login_required
 def runs(request: SignedIn, slug: str) -> HttpResponse:
-    """The table. Whole at first; htmx asks for the table alone (a filter, a sort), or for the cells of rows that are under way (`live`)."""
+    """The table. Whole at first; htmx asks for the table alone (a filter, a sort). What changes later comes by `runs_events`."""
     project = project_for(request.user, slug)
     table = TableState.read(request)
     problem = ""
@@ -29,7 +29,6 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
         problem = str(error)
         page = nearest_page(project)
     table = table.with_metrics(page.metric_names)
-    active = [row for row in page.rows if not row.status.ended]
     context = {
         "project": project,
         "section": "runs",
@@ -40,12 +39,7 @@ def runs(request: SignedIn, slug: str) -> HttpResponse:
         "table": table,
         "problem": problem,
         "may_operate": Role(project.my_role).includes(Role.OPERATOR),
-        "active": active,
-        "active_ids": [str(row.id) for row in active],
     }
-    if request.GET.get("live"):
-        context["refreshed"] = [row for row in page.rows if not row.status.ended or str(row.id) in request.GET.getlist("active")]
-        return render(request, "runs/table/_runs_live.html", context)
     whole = not request.htmx or request.htmx.history_restore_request
     response = render(request, "runs/table/runs.html" if whole else "runs/table/_runs_table.html", context)
     table.remember(response)

@@ -2,6 +2,7 @@
 
 import { draw, forget, styled } from "./charts.js";
 import { onChange, options } from "./chart_tools.js";
+import { follow } from "./live.js";
 import { announce } from "./page.js";
 
 const page = document.getElementById("run");
@@ -164,22 +165,21 @@ function show(state, text) {
   live.textContent = text;
 }
 
-function listen(mark) {
-  const events = new EventSource(`${page.dataset.events}?after=${encodeURIComponent(mark)}`);
-  const on = (name, handler) => events.addEventListener(name, (event) => handler(JSON.parse(event.data)));
-  on("points", onPoints);
-  on("status", onStatus);
-  on("log", onLog);
-  on("evaluation", () => refresh("evaluations"));
-  on("end", () => {
-    events.close();
-    show("", "");
-    refresh("run-header", "evaluations", "activity");
+function listen(first) {
+  follow({
+    address: (mark) => `${page.dataset.events}?after=${encodeURIComponent(mark || first)}`,
+    on: {
+      points: onPoints,
+      status: onStatus,
+      log: onLog,
+      evaluation: () => refresh("evaluations"),
+      end: () => {
+        show("", "");
+        refresh("run-header", "evaluations", "activity");
+      },
+    },
+    show,
   });
-  events.onopen = () => show("on", "live");
-  // The browser comes back by itself, and says what it has seen; only a refusal ends the stream.
-  events.onerror = () => show("off", events.readyState === EventSource.CLOSED ? "not live: reload the page" : "reconnecting…");
-  addEventListener("pagehide", () => events.close(), { once: true });
 }
 
 async function start() {

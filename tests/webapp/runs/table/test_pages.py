@@ -1,13 +1,11 @@
 """The page with the table of runs."""
 
-from typing import Any
-
 import pytest
 from django.urls import reverse
 
 from tests.webapp.conftest import RunMaker
 from tests.webapp.pages import HTMX, as_, text_of
-from webapp.accounts.models import Project, User
+from webapp.accounts.models import User
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -88,41 +86,3 @@ def test_a_shared_address_does_not_change_what_its_reader_has_chosen(finished_ru
     later = text_of(client.get(address))
 
     assert 'data-columns="brier"' in shared and 'data-columns="brier"' not in later
-
-
-def test_the_live_refresh_holds_the_cells_of_runs_under_way_and_of_those_that_just_ended(
-    finished_run: RunMaker, running_run: RunMaker, viewer: User
-) -> None:
-    old, ended, young = finished_run(name="old"), finished_run(name="just ended"), running_run()
-
-    fragment = text_of(as_(viewer).get(reverse("runs", args=["distillery"]) + f"?live=1&active={ended.pk}&active={young.pk}", **HTMX))
-
-    assert f'id="state-{young.pk}" hx-swap-oob="true"' in fragment
-    assert f'id="state-{ended.pk}" hx-swap-oob="true"' in fragment
-    assert str(old.pk) not in fragment
-    assert 'hx-trigger="every 3s"' in fragment
-
-
-def test_a_table_in_which_nothing_is_under_way_stops_asking(finished_run: RunMaker, viewer: User) -> None:
-    finished_run()
-
-    page = text_of(as_(viewer).get(reverse("runs", args=["distillery"])))
-
-    assert "every 3s" not in page
-
-
-def test_more_runs_cost_no_more_statements(finished_run: RunMaker, viewer: User, django_assert_num_queries: Any) -> None:
-    client, address = as_(viewer), reverse("runs", args=["distillery"])
-    finished_run()
-
-    with django_assert_num_queries(10):  # session, user, project, and the seven of the page
-        client.get(address)
-    finished_run(), finished_run()
-    with django_assert_num_queries(10):
-        client.get(address)
-
-
-def test_an_empty_project_offers_to_train_the_teacher(project: Project, operator: User) -> None:
-    page = text_of(as_(operator).get(reverse("runs", args=[project.slug])))
-
-    assert "No runs yet" in page and "?recipe=teacher" in page

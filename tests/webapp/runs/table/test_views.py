@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.runs import new_project, new_run
 from tests.webapp.conftest import RunMaker
-from tests.webapp.pages import HTMX, as_, text_of
+from tests.webapp.pages import as_, text_of
 from webapp.accounts.models import Project, User
 from webapp.runs import lifecycle
 from webapp.runs.models import Run
@@ -128,20 +128,6 @@ def test_a_state_is_told_with_what_one_wants_to_know_of_it(project: Project, vie
 
     assert all(part in page for part in shown)
     assert ("left" in page.partition("<tbody>")[2].partition("</tbody>")[0]) == (about["state"] == "running")
-
-
-def test_the_live_refresh_brings_the_shown_metrics_of_the_page_at_hand(running_run: RunMaker, viewer: User, project: Project) -> None:
-    run = running_run()
-    run.latest.create(name="nll", value=0.125, step=1)
-    run.latest.create(name="ece", value=0.5, step=1)
-
-    fragment = text_of(as_(viewer).get(reverse("runs", args=["distillery"]), {"live": "1", "columns": "nll,seed"}, **HTMX))
-    other_page = text_of(as_(viewer).get(reverse("runs", args=["distillery"]), {"live": "1", "q": "nowhere"}, **HTMX))
-
-    assert f'<span id="value-{run.pk}-nll" hx-swap-oob="true">0.1250</span>' in fragment
-    assert "-ece" not in fragment and "-seed" not in fragment and "<table" not in fragment
-    assert f"?live=1&amp;columns=nll%2Cseed&amp;active={run.pk}" in fragment
-    assert str(run.pk) not in other_page and '<div id="runs-live"></div>' in other_page
 
 
 def test_an_empty_project_tells_a_viewer_whom_to_ask(project: Project, viewer: User) -> None:
