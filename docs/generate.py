@@ -46,6 +46,10 @@ ENVIRONMENT = {
     "STILLHOUSE_LEASE_SECONDS": "After so many seconds without a heartbeat a run goes back to the queue.",
     "STILLHOUSE_HEARTBEAT_SECONDS": "Seconds between two heartbeats of a worker.",
     "STILLHOUSE_WATCHDOG_SECONDS": "Seconds between two looks of the watchdog.",
+    "STILLHOUSE_TRASH_DAYS": "Runs and projects that are in the trash for longer are deleted for good, with their files.",
+    "STILLHOUSE_CHECKPOINT_DAYS": "Checkpoints of failed and stopped runs are deleted so many days after their end; those of succeeded runs soon after it.",
+    "STILLHOUSE_LOG_DAYS": "Log lines and output of runs are deleted so many days after the run's end.",
+    "STILLHOUSE_RETAIN_SECONDS": "Seconds between two looks at what need not be kept any longer.",
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "CUDA_VISIBLE_DEVICES": "The GPUs that a worker offers, as CUDA understands it.",
 }

@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "webapp.catalog",
     "webapp.comparing",
     "webapp.runs",
+    "webapp.operate",
 ]
 
 MIDDLEWARE = [
@@ -263,3 +264,9 @@ SILENT_SECONDS = float(os.environ.get("STILLHOUSE_SILENT_SECONDS", "15"))
 LEASE_SECONDS = float(os.environ.get("STILLHOUSE_LEASE_SECONDS", "60"))
 HEARTBEAT_SECONDS = float(os.environ.get("STILLHOUSE_HEARTBEAT_SECONDS", "2"))
 WATCHDOG_SECONDS = float(os.environ.get("STILLHOUSE_WATCHDOG_SECONDS", "5"))
+
+# How long what is no longer needed is kept, in days, and the seconds between two looks at it.
+TRASH_DAYS = float(os.environ.get("STILLHOUSE_TRASH_DAYS", "30"))
+CHECKPOINT_DAYS = float(os.environ.get("STILLHOUSE_CHECKPOINT_DAYS", "30"))
+LOG_DAYS = float(os.environ.get("STILLHOUSE_LOG_DAYS", "180"))
+RETAIN_SECONDS = float(os.environ.get("STILLHOUSE_RETAIN_SECONDS", "300"))

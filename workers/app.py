@@ -26,6 +26,7 @@ from workers.devices import POOL  # noqa: E402
 
 WATCHDOG_QUEUE = "watchdog"
 WATCHDOG = "stillhouse.watchdog"
+RETENTION = "stillhouse.retention"
 SPARE_THREADS = 2
 
 settings.DEBUG = False  # Django would keep the text of each statement, and a worker lives for months
@@ -51,7 +52,12 @@ app.conf.update(
             "schedule": settings.WATCHDOG_SECONDS,
             # Without a worker the messages would pile up; the next one says the same.
             "options": {"queue": WATCHDOG_QUEUE, "expires": 2 * settings.WATCHDOG_SECONDS},
-        }
+        },
+        "retention": {
+            "task": RETENTION,
+            "schedule": settings.RETAIN_SECONDS,
+            "options": {"queue": WATCHDOG_QUEUE, "expires": settings.RETAIN_SECONDS},
+        },
     },
 )
 

@@ -2,9 +2,11 @@
 
 import logging
 
+from webapp.operate.models import note
 from webapp.runs import lifecycle
 
 logger = logging.getLogger(__name__)
+HEARD = "watchdog"
 
 
 def look_around() -> None:
@@ -15,3 +17,4 @@ def look_around() -> None:
     for run_id in lifecycle.requeue_expired():
         logger.warning("Run %s was taken from a worker whose lease ran out", run_id)
     lifecycle.ring_for_waiting()
+    note(HEARD)

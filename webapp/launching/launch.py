@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
+from django.http import Http404
 from pydantic import Field
 
 from engine.errors import Problem, SpecError
@@ -40,6 +41,7 @@ class LaunchOptions(StrictModel):
         False, description="Also run the method's baseline with the same student, task, seed, budget and training settings."
     )
     priority: Priority = Field(0, description="Higher goes first.")
+    keep_checkpoints: bool = Field(False, description="Keep the checkpoints after the run has succeeded.")
 
 
 class LaunchBody(RunSpec, LaunchOptions):
@@ -103,15 +105,23 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
 
 def body_of(run: Run) -> dict[str, Any]:
     """The body that would launch the run again, under a default name: what the launch form is filled with."""
-    return {**upgraded(run.spec), "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
+    return {
+        **upgraded(run.spec),
+        "method_version": 0,
+        "tags": list(run.tags),
+        "notes": run.notes,
+        "priority": run.priority,
+        "keep_checkpoints": run.keep_checkpoints,
+    }
 
 
 def take_numbers(project: Project, count: int = 1) -> range:
     """The project's next `count` numbers of runs. Launches at the same moment wait here for one another, until the first has committed.
 
-    Only inside a transaction: one that is rolled back gives its numbers back.
+    Only inside a transaction: one that is rolled back gives its numbers back. Raises Http404 when the project was deleted meanwhile.
     """
-    Project.objects.filter(pk=project.pk).update(last_run_number=F("last_run_number") + count)
+    if not Project.objects.filter(pk=project.pk, deleted_at=None).update(last_run_number=F("last_run_number") + count):
+        raise Http404("There is no such project, or you are not a member of it.")
     last = Project.objects.values_list("last_run_number", flat=True).get(pk=project.pk)
     return range(last - count + 1, last + 1)
 
@@ -261,6 +271,7 @@ def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions,
         config_hash=spec.config_hash(),
         seed=spec.seed,
         priority=options.priority,
+        keep_checkpoints=options.keep_checkpoints,
         device_kind="any" if spec.device == "auto" else spec.device,
         device_count=spec.devices,
         total_steps=spec.total_steps,

@@ -3,12 +3,16 @@
 from django.urls import path
 
 from webapp.runs.live.stream import run_events
+from webapp.runs.page import project
 from webapp.runs.page import views as page
 from webapp.runs.table import views as table
 
 urlpatterns = [
     path("p/<slug:slug>/", table.runs, name="runs"),
     path("p/<slug:slug>/trash/", table.trash, name="trash"),
+    path("p/<slug:slug>/settings/", project.project_settings, name="project-settings"),
+    path("p/<slug:slug>/delete/", project.project_delete, name="project-delete"),
+    path("p/<slug:slug>/restore/", project.project_restore, name="project-restore"),
     path("runs/<uuid:run_id>/", page.run_detail, name="run-detail"),
     path("runs/<uuid:run_id>/status/", page.run_status, name="run-status"),
     path("runs/<uuid:run_id>/curves/", page.run_curves, name="run-curves"),
