@@ -55,6 +55,10 @@ ENVIRONMENT = {
     "STILLHOUSE_STALL_SECONDS": "A run that stands still for so many seconds is shown as stalled, unless its slowest step says that it needs longer. 0: never.",
     "STILLHOUSE_STALL_STEPS": "How many times as long as its slowest step a run may take for one step before it is shown as stalled.",
     "STILLHOUSE_STALL_PATIENCE": "A stalled run is ended, and tried again, after so many times as long as it took to be shown as stalled.",
+    "STILLHOUSE_TRASH_DAYS": "Runs and projects that are in the trash for longer are deleted for good, with their files.",
+    "STILLHOUSE_CHECKPOINT_DAYS": "Checkpoints of failed and stopped runs are deleted so many days after their end; those of succeeded runs soon after it.",
+    "STILLHOUSE_LOG_DAYS": "Log lines and output of runs are deleted so many days after the run's end.",
+    "STILLHOUSE_RETAIN_SECONDS": "Seconds between two looks at what need not be kept any longer.",
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "STILLHOUSE_MODEL_ROOTS": "On workers: folders below which `hf:` models may be opened, with `:` between them. The web's launch form names them, if it has "
     "them too. Workers: none unless set. `python -m engine`: where this and STILLHOUSE_HUB_MODELS are unset, whatever the account can read.",

@@ -15,7 +15,7 @@ from webapp.artifacts import api as artifacts
 from webapp.catalog import api as catalog
 from webapp.comparing import api as comparing
 from webapp.launching import api as launching
-from webapp.runs.api import record, runs
+from webapp.runs.api import projects, record, runs
 from webapp.trained_models import api as trained_models
 
 run_urls = [
@@ -52,6 +52,9 @@ urlpatterns = [
     path("projects/", accounts.Projects.as_view(), name="projects"),
     path("projects/<slug:slug>/members/", accounts.Members.as_view(), name="members"),
     path("projects/<slug:slug>/members/<str:username>/", accounts.OneMember.as_view(), name="member"),
+    path("projects/<slug:slug>/", projects.OneProject.as_view(), name="project"),
+    path("projects/<slug:slug>/delete/", projects.DeleteProject.as_view(), name="project-delete"),
+    path("projects/<slug:slug>/restore/", projects.RestoreProject.as_view(), name="project-restore"),
     path("projects/<slug:slug>/runs/", launching.RunsAndLaunch.as_view(), name="runs"),
     path("runs/<uuid:run_id>/", include(run_urls)),
     path("artifacts/<uuid:artifact_id>/download/", artifacts.Download.as_view(), name="download"),

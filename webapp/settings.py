@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "webapp.comparing",
     "webapp.fleet",
     "webapp.runs",
+    "webapp.operate",
 ]
 
 MIDDLEWARE = [
@@ -288,3 +289,8 @@ ASIDE_SECONDS = float(os.environ.get("STILLHOUSE_ASIDE_SECONDS", "60"))
 STALL_SECONDS = float(os.environ.get("STILLHOUSE_STALL_SECONDS", "120"))
 STALL_STEPS = float(os.environ.get("STILLHOUSE_STALL_STEPS", "20"))
 STALL_PATIENCE = float(os.environ.get("STILLHOUSE_STALL_PATIENCE", "5"))
+# How long what is no longer needed is kept, in days, and the seconds between two looks at it.
+TRASH_DAYS = float(os.environ.get("STILLHOUSE_TRASH_DAYS", "30"))
+CHECKPOINT_DAYS = float(os.environ.get("STILLHOUSE_CHECKPOINT_DAYS", "30"))
+LOG_DAYS = float(os.environ.get("STILLHOUSE_LOG_DAYS", "180"))
+RETAIN_SECONDS = float(os.environ.get("STILLHOUSE_RETAIN_SECONDS", "300"))

@@ -27,6 +27,7 @@ from workers.devices import POOL  # noqa: E402
 
 WATCHDOG_QUEUE = "watchdog"
 WATCHDOG = "stillhouse.watchdog"
+RETENTION = "stillhouse.retention"
 SPARE_THREADS = 2
 
 app = Celery("stillhouse", broker=settings.CELERY_BROKER_URL, include=["workers.jobs"])
@@ -50,7 +51,12 @@ app.conf.update(
             "schedule": settings.WATCHDOG_SECONDS,
             # Without a worker the messages would pile up; the next one says the same.
             "options": {"queue": WATCHDOG_QUEUE, "expires": 2 * settings.WATCHDOG_SECONDS},
-        }
+        },
+        "retention": {
+            "task": RETENTION,
+            "schedule": settings.RETAIN_SECONDS,
+            "options": {"queue": WATCHDOG_QUEUE, "expires": settings.RETAIN_SECONDS},
+        },
     },
 )
 

@@ -1,4 +1,4 @@
-"""Celery's jobs: the doorbell, which claims runs while something fits, and the watchdog."""
+"""Celery's jobs: the doorbell, which claims runs while something fits, the watchdog, and retention."""
 
 import os
 import socket
@@ -8,9 +8,10 @@ from typing import Any
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from webapp.gate import readiness
+from webapp.operate import retention
 from webapp.runs import doorbell, lifecycle
 from workers import launcher, supervisor, watchdog
-from workers.app import WATCHDOG, app
+from workers.app import RETENTION, WATCHDOG, app
 from workers.devices import POOL
 from workers.presence import Presence
 
@@ -19,6 +20,9 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 PASS_ON = 16
 """How many full workers may pass a ring on before it is left to the watchdog's next one."""
+
+RETENTION_SECONDS = 30.0
+"""How long one look of retention may remove things."""
 
 _leaving = threading.Event()
 _presence = Presence(WORKER, POOL)
@@ -52,6 +56,16 @@ def keep_watch() -> None:
     """See watchdog.py. A database of another version is left to the workers of that version."""
     if not readiness.wrong_version():
         watchdog.look_around()
+
+
+@app.task(name=RETENTION)
+def remove_what_is_no_longer_kept() -> None:
+    """See webapp/operate/retention.py. For a while only: what is left is found again, and the thread is the watchdog's too."""
+    if readiness.wrong_version():
+        return
+    for _ in retention.sweep(seconds=RETENTION_SECONDS):
+        if _leaving.is_set():
+            return
 
 
 @worker_init.connect

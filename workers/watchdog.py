@@ -6,9 +6,11 @@ import threading
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
+from webapp.operate.models import note
 from webapp.runs import lifecycle
 
 logger = logging.getLogger(__name__)
+HEARD = "watchdog"
 
 
 def look_around() -> None:
@@ -19,6 +21,7 @@ def look_around() -> None:
         logger.warning("Run %s was taken from a worker whose lease ran out", run_id)
     lifecycle.forgive_where_nobody_else_is_left()
     lifecycle.ring_for_waiting()
+    note(HEARD)
 
 
 def mark_silent() -> None:

@@ -29,7 +29,7 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
 
     class Meta:
         model = Project
-        fields = ("slug", "name", "description", "my_role", "created_at")
+        fields = ("slug", "name", "description", "my_role", "keep_checkpoints", "created_at")
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):

@@ -44,10 +44,20 @@ class Project(models.Model):
     description = models.TextField(blank=True, max_length=4000)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
     last_run_number = models.PositiveIntegerField(default=0, editable=False, help_text="Of the newest run; only launching raises it.")
+    keep_checkpoints = models.BooleanField(default=False, help_text="Succeeded runs keep their checkpoints beside their student.")
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="In the trash since.")
+    gone_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Deleted for good: only this row is left, for the audit trail."
+    )
 
     class Meta:
         ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(gone_at__isnull=True) | models.Q(deleted_at__isnull=False), name="gone_project_was_in_the_trash"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypedDict
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 from rest_framework.request import Request
 
 from webapp.accounts.models import ApiToken, Membership, Project, Role, Scope, User
+from webapp.accounts.trash import time_is_up
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations
@@ -50,14 +51,25 @@ def project_for(user: Person, slug: str, at_least: Role = Role.VIEWER) -> "Proje
     return project
 
 
+def trashed_projects_of(user: Person) -> QuerySet[Project]:
+    """Projects in the trash that the person may restore, the newest first: those that they own; all of them for staff. None by a token."""
+    trashed = Project.objects.filter(deleted_at__gte=time_is_up(), gone_at=None).order_by("-deleted_at")
+    if not isinstance(user, User) or user.token is not None:
+        return trashed.none()
+    if user.is_staff:
+        return trashed
+    return trashed.filter(Exists(Membership.objects.filter(user=user, project=OuterRef("pk"), role=Role.OWNER)))
+
+
 def token_of(user: Person) -> ApiToken | None:
     """The token that the request came with."""
     return user.token if isinstance(user, User) else None
 
 
 def role_subquery(user: Person, project_reference: str) -> Subquery:
-    """The person's role in the outer row's project, NULL for a stranger and for nobody."""
-    return Subquery(Membership.objects.filter(user_id=user.pk or 0, project=OuterRef(project_reference)).values("role")[:1])
+    """The person's role in the outer row's project, NULL for a stranger and for nobody. A project in the trash has no members."""
+    of_project = Membership.objects.filter(user_id=user.pk or 0, project=OuterRef(project_reference), project__deleted_at=None)
+    return Subquery(of_project.values("role")[:1])
 
 
 def require(user: Person, project: Project, role: Role, at_least: Role) -> None:

@@ -61,6 +61,8 @@ def find(text: str) -> ApiToken:
     now = timezone.now()
     if token is None or not token.user.is_active:
         raise TokenRefused("This token is not known; make a new one on the tokens page.")
+    if token.project.deleted_at is not None:
+        raise TokenRefused("The project of this token was deleted; its owner can restore it.")
     if token.revoked_at is not None:
         raise TokenRefused(f"This token was revoked on {token.revoked_at:%Y-%m-%d}; make a new one on the tokens page.")
     if token.expires_at is not None and token.expires_at <= now:
@@ -73,7 +75,7 @@ def find(text: str) -> ApiToken:
 
 def tokens_of(user: User) -> QuerySet[ApiToken]:
     """The person's tokens, newest first; only those of the token's project when the request came with one."""
-    mine = ApiToken.objects.filter(user=user).select_related("project").order_by("-created_at", "-pk")
+    mine = ApiToken.objects.filter(user=user, project__deleted_at=None).select_related("project").order_by("-created_at", "-pk")
     return mine if user.token is None else mine.filter(project=user.token.project_id)
 
 

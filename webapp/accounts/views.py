@@ -17,8 +17,11 @@ from webapp.accounts import tokens as keys
 from webapp.accounts.forms import TokenForm
 from webapp.accounts.members import MemberRefused
 from webapp.accounts.models import Role, Scope
-from webapp.accounts.permissions import project_for, projects_of
+from webapp.accounts.permissions import project_for, projects_of, trashed_projects_of
 from webapp.accounts.requests import SignedIn
+
+MOST_DELETED = 100
+"""Deleted projects that the list of projects shows, the newest first."""
 
 sign_in = LoginView.as_view(template_name="accounts/sign_in.html", redirect_authenticated_user=True)
 sign_out = LogoutView.as_view()
@@ -45,7 +48,8 @@ def home(request: SignedIn) -> HttpResponse:
     )
     if len(found) == 1 and "all" not in request.GET:
         return redirect("runs", slug=found[0].slug)
-    return render(request, "accounts/home.html", {"projects": found})
+    deleted = list(trashed_projects_of(request.user)[:MOST_DELETED])
+    return render(request, "accounts/home.html", {"projects": found, "deleted": deleted, "days": settings.TRASH_DAYS})
 
 
 @require_GET

@@ -14,7 +14,7 @@ from engine.spec.sentences import problems_of
 from webapp.accounts.models import Role, User
 from webapp.accounts.permissions import project_for
 from webapp.gate import limits
-from webapp.launching.launch import body_of, launch_continued
+from webapp.launching.launch import LaunchOptions, body_of, launch_continued
 from webapp.runs import lifecycle
 from webapp.runs.models import Run
 
@@ -45,8 +45,7 @@ def go_on(run: Run, user: User, body: Any) -> Run:
 
 def body_spec(run: Run) -> dict[str, Any]:
     """The run's spec as it would be launched again."""
-    about = {"tags", "notes", "priority"}
-    return {name: value for name, value in body_of(run).items() if name not in about}
+    return {name: value for name, value in body_of(run).items() if name not in LaunchOptions.model_fields}
 
 
 def _check_larger(spec: RunSpec, before: RunSpec) -> None:

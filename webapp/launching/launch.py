@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
+from django.http import Http404
 from pydantic import Field
 
 from engine.errors import Problem, SpecError
@@ -44,6 +45,7 @@ class LaunchOptions(StrictModel):
         False, description="Also run the method's baseline with the same student, task, seed, budget and training settings."
     )
     priority: Priority = Field(0, description="Higher goes first.")
+    keep_checkpoints: bool = Field(False, description="Keep the checkpoints after the run has succeeded.")
 
 
 class LaunchBody(RunSpec, LaunchOptions):
@@ -114,7 +116,7 @@ def launch_continued(project: Project, user: User, origin: Run, spec: RunSpec, *
     """A queued run with this spec that begins with the last checkpoint of `origin`, under its name, tags and notes."""
     (number,) = take_numbers(project)
     about = body_of(origin)
-    options = LaunchOptions.model_validate({name: about[name] for name in ("tags", "notes", "priority")})
+    options = LaunchOptions.model_validate({name: about[name] for name in LaunchOptions.model_fields if name in about})
     run = _create(project, user, spec, options, name=f"{origin.name[:188]} · continued", number=number)
     place = {"checkpoint_step": origin.checkpoint_step, "checkpoint_path": origin.checkpoint_path, "began_after": origin.checkpoint_step}
     Run.objects.filter(pk=run.pk).update(continued_from=origin, config_hash=config_hash, step=origin.checkpoint_step or 0, **place)
@@ -124,15 +126,23 @@ def launch_continued(project: Project, user: User, origin: Run, spec: RunSpec, *
 
 def body_of(run: Run) -> dict[str, Any]:
     """The body that would launch the run again, under a default name: what the launch form is filled with."""
-    return {**upgraded(run.spec), "method_version": 0, "tags": list(run.tags), "notes": run.notes, "priority": run.priority}
+    return {
+        **upgraded(run.spec),
+        "method_version": 0,
+        "tags": list(run.tags),
+        "notes": run.notes,
+        "priority": run.priority,
+        "keep_checkpoints": run.keep_checkpoints,
+    }
 
 
 def take_numbers(project: Project, count: int = 1) -> range:
     """The project's next `count` numbers of runs. Launches at the same moment wait here for one another, until the first has committed.
 
-    Only inside a transaction: one that is rolled back gives its numbers back.
+    Only inside a transaction: one that is rolled back gives its numbers back. Raises Http404 when the project was deleted meanwhile.
     """
-    Project.objects.filter(pk=project.pk).update(last_run_number=F("last_run_number") + count)
+    if not Project.objects.filter(pk=project.pk, deleted_at=None).update(last_run_number=F("last_run_number") + count):
+        raise Http404("There is no such project, or you are not a member of it.")
     last = Project.objects.values_list("last_run_number", flat=True).get(pk=project.pk)
     return range(last - count + 1, last + 1)
 
@@ -265,6 +275,7 @@ def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions,
         config_hash=spec.config_hash(),
         seed=spec.seed,
         priority=options.priority,
+        keep_checkpoints=options.keep_checkpoints,
         device_kind="any" if spec.device == "auto" else spec.device,
         device_count=spec.devices,
         total_steps=spec.total_steps,

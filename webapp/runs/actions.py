@@ -53,6 +53,7 @@ class RunChanges(StrictModel):
     notes: Notes = Field("", description="What the run is for, as plain text.")
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS, description="Words to find runs by; replaces the old ones.")
     priority: Priority = Field(0, description="Higher goes first.")
+    keep_checkpoints: bool = Field(False, description="Keep its checkpoints after it has succeeded.")
 
 
 @transaction.atomic
@@ -97,7 +98,7 @@ def restore(user: User, run_id: UUID) -> Run:
 
 @transaction.atomic
 def edit(user: User, run_id: UUID, changes: Any) -> Run:
-    """Changes name, notes, tags or priority. Raises SpecError with every refused field."""
+    """Changes name, notes, tags, priority, or whether its checkpoints are kept. Raises SpecError with every refused field."""
     run = run_for(user, run_id, Role.OPERATOR)
     if not isinstance(changes, Mapping):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")

@@ -102,6 +102,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True, help_text="In the trash since.")
+    keep_checkpoints = models.BooleanField(default=False, help_text="Its checkpoints are kept though it succeeded.")
 
     class Meta:
         ordering: ClassVar = ["-created_at"]

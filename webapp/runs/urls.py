@@ -3,6 +3,7 @@
 from django.urls import path
 
 from webapp.runs.live.stream import run_events, runs_events
+from webapp.runs.page import project
 from webapp.runs.page import views as page
 from webapp.runs.table import views as table
 
@@ -10,6 +11,9 @@ urlpatterns = [
     path("p/<slug:slug>/", table.runs, name="runs"),
     path("p/<slug:slug>/events", runs_events, name="runs-events"),
     path("p/<slug:slug>/trash/", table.trash, name="trash"),
+    path("p/<slug:slug>/settings/", project.project_settings, name="project-settings"),
+    path("p/<slug:slug>/delete/", project.project_delete, name="project-delete"),
+    path("p/<slug:slug>/restore/", project.project_restore, name="project-restore"),
     path("runs/<uuid:run_id>/", page.run_detail, name="run-detail"),
     path("runs/<uuid:run_id>/status/", page.run_status, name="run-status"),
     path("runs/<uuid:run_id>/curves/", page.run_curves, name="run-curves"),

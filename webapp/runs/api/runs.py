@@ -68,7 +68,7 @@ class OneRun(APIView):
 
     @extend_schema(tags=RUNS, operation_id="runs_edit", request=actions.RunChanges, responses=writing(RunDetailSerializer))
     def patch(self, request: Request, run_id: UUID) -> Response:
-        """Changes name, notes, tags or priority."""
+        """Changes name, notes, tags, priority, or whether its checkpoints are kept."""
         return Response(detail_of(actions.edit(person(request), run_id, request.data)))
 
     @extend_schema(tags=RUNS, operation_id="runs_delete", responses=writing(RunDetailSerializer))

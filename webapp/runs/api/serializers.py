@@ -65,6 +65,7 @@ class RunDetailSerializer(RunSerializer):
     cloned_from = serializers.UUIDField(allow_null=True)
     attempt = serializers.IntegerField(help_text="Number of the current or last attempt; 0 before the first.")
     checkpoint_step = serializers.IntegerField(allow_null=True)
+    keep_checkpoints = serializers.BooleanField(help_text="Whether its checkpoints are kept after it has succeeded.")
 
 
 class RunsPageSerializer(serializers.Serializer[Any]):
@@ -85,6 +86,7 @@ def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:
         "cloned_from": run.cloned_from_id,
         "attempt": run.attempt,
         "checkpoint_step": run.checkpoint_step,
+        "keep_checkpoints": run.keep_checkpoints,
     }
     return {**RunSerializer(row).data, **more}
 

@@ -3,6 +3,7 @@
 from django.db.models.functions import Now
 
 from webapp.accounts.models import User
+from webapp.accounts.trash import time_is_up
 from webapp.runs import doorbell
 from webapp.runs.lifecycle import elsewhere
 from webapp.runs.lifecycle.states import ALLOWED, IN_WORDS, NotAllowed, enqueue, locked, move, name_of, note, require
@@ -82,6 +83,8 @@ def restore(run: Run, who: User | str) -> Run:
     with locked(run.pk) as row:
         if row.deleted_at is None:
             raise NotAllowed("The run is not in the trash.")
+        if not Run.objects.filter(pk=row.pk, deleted_at__gte=time_is_up()).exists():
+            raise NotAllowed("The run was in the trash for too long; it is about to be deleted for good.")
         Run.objects.filter(pk=row.pk).update(deleted_at=None)
         note(row, who, "Taken out of the trash.")
         return Run.objects.get(pk=row.pk)

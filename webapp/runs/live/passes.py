@@ -25,12 +25,15 @@ class Pass:
 
 
 def still_valid(passes: Collection[Pass]) -> set[Pass]:
-    """Those whose session has neither ended nor expired, whose person is active, has the same password and is a member, and whose run is
+    """Those whose session has neither ended nor expired, whose person is active, has the same password and is a member of a project that is not in the trash, and whose run is
     there. At most three statements."""
     sessions = _sessions({each.session for each in passes})
     members = set(
         Membership.objects.filter(
-            user__in={each.person for each in passes}, project__in={each.project for each in passes}, user__is_active=True
+            user__in={each.person for each in passes},
+            project__in={each.project for each in passes},
+            project__deleted_at=None,
+            user__is_active=True,
         ).values_list("user_id", "user__password", "project_id")
     )
     asked = {each.run for each in passes if each.run is not None}

@@ -30,11 +30,13 @@ class EditForm(forms.Form):
     tags = forms.CharField(required=False)
     notes = forms.CharField(required=False, strip=False)
     priority = WholeNumberField(least=PRIORITIES[0], most=PRIORITIES[-1])
+    keep_checkpoints = forms.BooleanField(required=False)
 
     def changes(self) -> dict[str, Any]:
         """The body of an edit as the API takes it; a priority that was left empty stays as it is. Raises SpecError."""
         if not self.is_valid():
             raise SpecError([Problem(name, str(message)) for name, messages in self.errors.items() for message in messages])
         asked = self.cleaned_data
-        changes = {"name": asked["name"], "notes": asked["notes"], "tags": [tag.strip() for tag in asked["tags"].split(",") if tag.strip()]}
+        tags = [tag.strip() for tag in asked["tags"].split(",") if tag.strip()]
+        changes = {"name": asked["name"], "notes": asked["notes"], "tags": tags, "keep_checkpoints": asked["keep_checkpoints"]}
         return changes if asked["priority"] is None else {**changes, "priority": asked["priority"]}

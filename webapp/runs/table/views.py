@@ -1,5 +1,6 @@
 """The table of a project's runs, and its trash."""
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
@@ -52,7 +53,8 @@ def trash(request: SignedIn, slug: str) -> HttpResponse:
     project = project_for(request.user, slug)
     page = nearest_page(project, {"trash": "true"}, page=request.GET.get("page"))
     may_operate = Role(project.my_role).includes(Role.OPERATOR)
-    return render(request, "runs/table/trash.html", {"project": project, "section": "trash", "page": page, "may_operate": may_operate})
+    context = {"project": project, "section": "trash", "page": page, "may_operate": may_operate, "days": settings.TRASH_DAYS}
+    return render(request, "runs/table/trash.html", context)
 
 
 def _without_empty(query: QueryDict) -> QueryDict:
