@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 
 from webapp.accounts import api as accounts
+from webapp.accounts.audit import api as audit
 from webapp.api.nowhere import Nowhere
 from webapp.api.schema import Schema, SchemaPage
 from webapp.artifacts import api as artifacts
@@ -48,6 +49,10 @@ urlpatterns = [
     path("tokens/", accounts.Tokens.as_view(), name="tokens"),
     path("tokens/<int:token_id>/", accounts.OneToken.as_view(), name="token"),
     path("projects/", accounts.Projects.as_view(), name="projects"),
+    path("projects/<slug:slug>/audit/", audit.ProjectTrail.as_view(), name="audit"),
+    path("projects/<slug:slug>/audit/export/", audit.ProjectTrailExport.as_view(), name="audit-export"),
+    path("audit/", audit.SiteTrail.as_view(), name="site-audit"),
+    path("audit/export/", audit.SiteTrailExport.as_view(), name="site-audit-export"),
     path("projects/<slug:slug>/runs/", launching.RunsAndLaunch.as_view(), name="runs"),
     path("runs/<uuid:run_id>/", include(run_urls)),
     path("artifacts/<uuid:artifact_id>/download/", artifacts.Download.as_view(), name="download"),

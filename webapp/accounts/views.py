@@ -1,8 +1,7 @@
-"""Pages of people: signing in, projects, members, API tokens."""
+"""Pages of people: projects, members, API tokens. Those of signing in are in `credentials`."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count, F, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -15,9 +14,6 @@ from webapp.accounts.members import MemberRefused
 from webapp.accounts.models import Role, Scope
 from webapp.accounts.permissions import project_for, projects_of
 from webapp.accounts.requests import SignedIn
-
-sign_in = LoginView.as_view(template_name="accounts/sign_in.html", redirect_authenticated_user=True)
-sign_out = LogoutView.as_view()
 
 
 @require_GET
