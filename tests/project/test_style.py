@@ -14,8 +14,13 @@ CODE = figures.sources(*figures.ROOMS)
 CATALOGS = {"engine/methods", "engine/tasks"}
 """Folders that hold one package, or one module, for each entry of a list that is meant to grow."""
 
-ONE_OF_EACH = {"Settings": "engine/methods/*/card.py", "Options": "engine/tasks/*/card.py", "Meta": "webapp/*.py"}
-"""What every method, every task, and every Django model or serializer has of its own under the same name."""
+ONE_OF_EACH = {
+    "Settings": "engine/methods/*/card.py",
+    "Options": "engine/tasks/*/card.py",
+    "Meta": "webapp/*.py",
+    "Command": "webapp/*/management/commands/*.py",
+}
+"""What every method, every task, every Django model or serializer, and every command has of its own under the same name."""
 
 ROWS = {"Artifact", "Evaluation", "Method", "Task"}
 """Django models: the rows in which what the engine calls so is kept. A model's name is that of its table."""

@@ -24,6 +24,7 @@ def recorded() -> dict[str, Any]:
 
 def make_again(before: dict[str, Any]) -> None:
     """The schema as it was, by the migrations that had been applied, and every row."""
+    from django.core.management.color import no_style
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
 
@@ -37,6 +38,9 @@ def make_again(before: dict[str, Any]) -> None:
             columns = ", ".join(map(connection.ops.quote_name, table["columns"]))
             with cursor.copy(f"COPY {connection.ops.quote_name(name)} ({columns}) FROM STDIN") as copy:
                 copy.write(table["data"])
+        models = executor.loader.project_state(list(last.items())).apps.get_models(include_auto_created=True)
+        for statement in connection.ops.sequence_reset_sql(no_style(), models):  # COPY gives numbers that the sequences do not know of
+            cursor.execute(statement)
         cursor.execute("SET session_replication_role = DEFAULT")
 
 

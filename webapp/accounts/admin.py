@@ -4,12 +4,17 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from webapp.accounts import audit
 from webapp.accounts.models import ApiToken, AuditEntry, Membership, Project, User
 from webapp.accounts.permissions import person
 
 M = TypeVar("M", bound=Model)
+
+# The second factor is set up by its owner and removed by a command; nobody looks at another's secret.
+admin.site.unregister([TOTPDevice, StaticDevice])
 
 
 class AuditedAdmin(admin.ModelAdmin[M]):

@@ -150,7 +150,7 @@ class SignedInSession(models.Model):
         return f"{self.user} at {self.address}"
 
 
-class Identity(models.Model):
+class ProviderIdentity(models.Model):
     """A person as an identity provider knows them. Its subject never passes to somebody else there, which a name or an address may."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identities")

@@ -40,5 +40,5 @@ def _signed_out(*, request: HttpRequest | None, user: User | None, **_: Any) -> 
 def _write_at_times(verb: str, name: object, request: HttpRequest | None) -> None:
     """A name that nobody has is not written: people type passwords there."""
     user = User.objects.filter(username=name).first() if isinstance(name, str) and not NO_TEXT.search(name) else None
-    if cache.add(f"audit {verb} {user.pk if user else ''} {address_of(request)}", True, ONE_LINE_EVERY):
+    if cache.add(f"audit:{verb.replace(' ', '-')}:{user.pk if user else ''}:{address_of(request)}", True, ONE_LINE_EVERY):
         audit.of_account(user, verb, request)

@@ -29,7 +29,7 @@ def project_trail(request: SignedIn, slug: str) -> HttpResponse:
 @require_GET
 @login_required
 def project_export(request: SignedIn, slug: str) -> HttpResponseBase:
-    return export(request, trail.of_project(request.user, slug), f"audit-{slug}")
+    return _file(request, trail.of_project(request.user, slug), f"audit-{slug}")
 
 
 @require_GET
@@ -41,7 +41,7 @@ def site_trail(request: SignedIn) -> HttpResponse:
 @require_GET
 @login_required
 def site_export(request: SignedIn) -> HttpResponseBase:
-    return export(request, trail.of_site(request.user), "audit")
+    return _file(request, trail.of_site(request.user), "audit")
 
 
 def export(request: Any, entries: QuerySet[AuditEntry], name: str) -> HttpResponseBase:
@@ -50,6 +50,13 @@ def export(request: Any, entries: QuerySet[AuditEntry], name: str) -> HttpRespon
     chosen = trail.TrailFilter(request.GET).chosen(entries)
     headers = {"Content-Type": trail.FORMS[form][0], "Content-Disposition": f'attachment; filename="{name}.{form}"'}
     return StreamingHttpResponse(trail.exported(chosen, form), headers=headers)
+
+
+def _file(request: SignedIn, entries: QuerySet[AuditEntry], name: str) -> HttpResponseBase:
+    try:
+        return export(request, entries, name)
+    except SpecError as error:
+        return render(request, "refused.html", {"sentence": str(error)}, status=400)
 
 
 def _page(request: SignedIn, entries: QuerySet[AuditEntry], context: dict[str, Any]) -> HttpResponse:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from webapp.accounts import audit
-from webapp.accounts.models import Identity, User
+from webapp.accounts.models import ProviderIdentity, User
 
 MOST_TRIES = 100
 
@@ -24,7 +24,7 @@ class IdentityRefused(Exception):
 def account_of(claims: Mapping[str, Any]) -> User:
     """The account of an identity that the provider has vouched for; a new one where the operator lets it be made. Raises IdentityRefused."""
     _admit(claims)
-    known = Identity.objects.select_related("user").filter(issuer=settings.OIDC.issuer, subject=claims["sub"]).first()
+    known = ProviderIdentity.objects.select_related("user").filter(issuer=settings.OIDC.issuer, subject=claims["sub"]).first()
     user = known.user if known else _new_account(claims)
     if not user.is_active:
         raise IdentityRefused("This account may not sign in; ask an administrator.")
@@ -35,7 +35,7 @@ def account_of(claims: Mapping[str, Any]) -> User:
 def connect(user: User, claims: Mapping[str, Any]) -> None:
     """Ties an identity to an account that is there. Raises IdentityRefused where it is another's already."""
     _admit(claims)
-    identity, _ = Identity.objects.get_or_create(issuer=settings.OIDC.issuer, subject=claims["sub"], defaults={"user": user})
+    identity, _ = ProviderIdentity.objects.get_or_create(issuer=settings.OIDC.issuer, subject=claims["sub"], defaults={"user": user})
     if identity.user_id != user.pk:
         raise IdentityRefused(f"This identity at {settings.OIDC.title} belongs to another account.")
 
@@ -72,7 +72,7 @@ def _new_account(claims: Mapping[str, Any]) -> User:
     user = User(username=_free_name(wanted if isinstance(wanted, str) else address.partition("@")[0]), email=address[:254])
     user.set_unusable_password()
     user.save()
-    Identity.objects.create(user=user, issuer=settings.OIDC.issuer, subject=claims["sub"])
+    ProviderIdentity.objects.create(user=user, issuer=settings.OIDC.issuer, subject=claims["sub"])
     audit.of_account(user, "made account", None, by=settings.OIDC.title)
     return user
 

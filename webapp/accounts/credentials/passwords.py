@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from webapp.accounts import audit, tokens
+from webapp.accounts import audit, keyed, tokens
 from webapp.accounts.credentials import sessions
 from webapp.accounts.models import User
 
@@ -58,7 +58,7 @@ class ForgottenPasswordForm(PasswordResetForm):
 
     def post(self, request: HttpRequest) -> None:
         """Looks for accounts with the address and sends each a link, beside the request."""
-        if cache.add(f"reset mail {self.cleaned_data['email'].lower()}", True, ONE_MAIL_EVERY):
+        if cache.add(keyed.digests(self.cleaned_data["email"].lower(), purpose="reset-mail")[0], True, ONE_MAIL_EVERY):
             _beside.submit(self._save, request)
 
     def send_mail(self, *args: Any, **about: Any) -> None:

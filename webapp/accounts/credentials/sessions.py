@@ -121,4 +121,4 @@ def _clean(words: str) -> str:
 
 
 def _seen(key: str) -> str:
-    return f"session seen {key}"
+    return f"session-seen-{key}"

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Identity",
+            name="ProviderIdentity",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("issuer", models.CharField(max_length=255)),
@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["project", "-id"], name="audit_of_a_project"),
         ),
         migrations.AddField(
-            model_name="identity",
+            model_name="provideridentity",
             name="user",
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="identities", to=settings.AUTH_USER_MODEL),
         ),
@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
-            model_name="identity",
+            model_name="provideridentity",
             constraint=models.UniqueConstraint(fields=("issuer", "subject"), name="one_account_an_identity"),
         ),
     ]
