@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth import logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm, PasswordResetForm, SetPasswordForm
 from django.contrib.auth.views import LoginView, LogoutView, PasswordResetConfirmView, PasswordResetView
@@ -121,6 +121,8 @@ class NewPassword(PasswordResetConfirmView):
     def form_valid(self, form: "SetPasswordForm[User]") -> HttpResponse:
         with transaction.atomic():
             response = super().form_valid(form)
+            if self.request.user == self.user:
+                logout(self.request)  # leaves an empty session, where one that is deleted under the request would end in an error
             sessions.end_all(self.user)
             audit.of_account(self.user, "changed password", self.request, by="link")
         messages.success(self.request, "Your password is changed and all sessions have ended. Sign in with the new one. API tokens go on.")

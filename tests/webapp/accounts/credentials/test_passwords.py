@@ -266,6 +266,15 @@ def test_a_link_dies_with_the_password_that_it_replaces(person: User) -> None:
     assert "This link was used already, or is too old." in text_of(Client().get(link, follow=True))
 
 
+def test_a_link_can_be_used_where_one_is_signed_in(person: User) -> None:
+    client = sign_in(OLD)
+
+    page = set_new(client, passwords.link_for(person, "http://testserver").removeprefix("http://testserver"))
+
+    assert "Your password is changed and all sessions have ended." in text_of(page)
+    assert not is_signed_in(client) and is_signed_in(sign_in(NEW))
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
