@@ -5,6 +5,7 @@ here are not verified, and a provider may give a name to somebody else. Who has 
 """
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def _free_name(wanted: str) -> str:
     name = re.sub(r"[^\w.+-]", "", wanted.partition("@")[0], flags=re.ASCII)[:100] or "person"
     candidates = [name, *(f"{name}-{number}" for number in range(2, MOST_TRIES))]
     taken = {one.lower() for one in User.objects.filter(username__istartswith=name).values_list("username", flat=True)}
-    return next(candidate for candidate in candidates if candidate.lower() not in taken)
+    return next((candidate for candidate in candidates if candidate.lower() not in taken), f"{name}-{secrets.token_hex(4)}")
 
 
 def _one_of(names: frozenset[str]) -> str:

@@ -172,11 +172,12 @@ class TestForgotten:
         (link,) = re.findall(r"http://testserver(/password/\S+)", message.get_content())
 
         page = set_new(Client(), link)
+        sessions_left = SignedInSession.objects.count()
         again = Client().get(link, follow=True)
 
         assert (message["To"], message["Subject"]) == ("Nora@example.org", "A new password for Stillhouse")
         assert "Your password is changed and all sessions have ended." in text_of(page)
-        assert (is_signed_in(elsewhere), is_signed_in(sign_in(NEW))) == (False, True)
+        assert (sessions_left, is_signed_in(elsewhere), is_signed_in(sign_in(NEW))) == (0, False, True)
         assert "This link was used already, or is too old." in text_of(again)
         assert [entry.verb for entry in AuditEntry.objects.filter(detail__by="link")] == ["changed password"]
 
