@@ -15,7 +15,7 @@ class Surfer:
 
     def __init__(self) -> None:
         self.site = Client()
-        self.others = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+        self.cookies = httpx.Cookies()
         self.visited: list[str] = []
 
     def get(self, address: str) -> Any:
@@ -30,6 +30,13 @@ class Surfer:
         hidden = dict(HIDDEN.findall(page.text))
         return self.post(str(page.url), {**hidden, "username": name, "password": password})
 
+    def ask(self, method: str, address: str, fields: dict[str, str] | None = None) -> httpx.Response:
+        """One request to another site, over a connection of its own."""
+        with httpx.Client(cookies=self.cookies) as client:
+            response = client.request(method, address, data=fields)
+            self.cookies = client.cookies
+        return response
+
     def _follow(self, method: str, address: str, fields: dict[str, str] | None) -> Any:
         for _ in range(12):
             self.visited.append(address)
@@ -39,7 +46,7 @@ class Surfer:
                 path = f"{parts.path}?{parts.query}" if parts.query else parts.path
                 response: Any = self.site.get(path) if method == "GET" else self.site.post(path, fields)
             else:
-                response = self.others.request(method, address, data=fields)
+                response = self.ask(method, address, fields)
             if response.status_code not in (301, 302, 303):
                 return response
             location = response.headers["Location"]

@@ -194,8 +194,8 @@ def test_a_way_back_that_another_browser_began_leads_nowhere(oidc: IdentityProvi
     attacker, victim = Surfer(), Surfer()
     there = attacker.get("/sign-in/provider/")
     hidden = {"username": "ada", "password": "p", **dict(HIDDEN.findall(there.text))}
-    code = attacker.others.post(str(there.url), data=hidden)
-    way_back = attacker.others.get(str(httpx.URL(str(there.url)).join(code.headers["Location"]))).headers["Location"]
+    code = attacker.ask("POST", str(there.url), hidden)
+    way_back = attacker.ask("GET", str(httpx.URL(str(there.url)).join(code.headers["Location"]))).headers["Location"]
 
     page = victim.get(way_back)
 
