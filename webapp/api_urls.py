@@ -9,6 +9,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.http import require_safe
 
 from webapp.accounts import api as accounts
+from webapp.accounts.audit import api as audit
 from webapp.api.nowhere import Nowhere
 from webapp.api.schema import Schema, SchemaPage
 from webapp.artifacts import api as artifacts
@@ -55,6 +56,10 @@ urlpatterns = [
     path("projects/<slug:slug>/", projects.OneProject.as_view(), name="project"),
     path("projects/<slug:slug>/delete/", projects.DeleteProject.as_view(), name="project-delete"),
     path("projects/<slug:slug>/restore/", projects.RestoreProject.as_view(), name="project-restore"),
+    path("projects/<slug:slug>/audit/", audit.ProjectTrail.as_view(), name="audit"),
+    path("projects/<slug:slug>/audit/export/", audit.ProjectTrailExport.as_view(), name="audit-export"),
+    path("audit/", audit.SiteTrail.as_view(), name="site-audit"),
+    path("audit/export/", audit.SiteTrailExport.as_view(), name="site-audit-export"),
     path("projects/<slug:slug>/runs/", launching.RunsAndLaunch.as_view(), name="runs"),
     path("runs/<uuid:run_id>/", include(run_urls)),
     path("artifacts/<uuid:artifact_id>/download/", artifacts.Download.as_view(), name="download"),

@@ -12,7 +12,7 @@ import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp import servers
+from webapp import outside, servers
 from webapp.gate.address import trusted_proxies
 from webapp.gate.rates import Rate
 from webapp.secret_key import kept_secret
@@ -48,6 +48,12 @@ if os.environ.get("STILLHOUSE_DEBUG") and not DEVELOPMENT and not os.environ.get
 SECRET_KEY = os.environ.get("STILLHOUSE_SECRET_KEY") or kept_secret()
 if not DEVELOPMENT and len(SECRET_KEY) < 32:
     raise ImproperlyConfigured(f"STILLHOUSE_SECRET_KEY must have at least 32 characters; got {len(SECRET_KEY)}.")
+# What earlier keys have signed stays good, and is signed anew with SECRET_KEY when it is next seen.
+SECRET_KEY_FALLBACKS = _list("STILLHOUSE_SECRET_KEY_FALLBACKS")
+if SECRET_KEY in SECRET_KEY_FALLBACKS or any(len(key) < 32 for key in SECRET_KEY_FALLBACKS):
+    raise ImproperlyConfigured(
+        "STILLHOUSE_SECRET_KEY_FALLBACKS must be earlier secrets of at least 32 characters, separated by commas, without the present one."
+    )
 
 ALLOWED_HOSTS = _list("STILLHOUSE_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = _list("STILLHOUSE_ORIGINS")
@@ -87,7 +93,7 @@ STREAMS = _number("STILLHOUSE_STREAMS", "1200", least=1)
 STREAMS_A_PERSON = _number("STILLHOUSE_STREAMS_A_PERSON", "250", least=1)
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "webapp.accounts.admin_config.GuardedAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -98,6 +104,9 @@ INSTALLED_APPS = [
     "axes",
     "django_filters",
     "django_htmx",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -121,6 +130,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "webapp.accounts.credentials.sessions.NoteSession",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -171,6 +182,24 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_AUTOREFRESH = DEVELOPMENT
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# How long a link for a new password is good, and where mail goes. Without a mail server links are made by an operator alone.
+PASSWORD_RESET_TIMEOUT = 4 * 3600
+EMAIL = outside.mail(os.environ.get("STILLHOUSE_EMAIL_URL", ""))
+EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL.host, EMAIL.port, EMAIL.user, EMAIL.password
+EMAIL_USE_SSL, EMAIL_USE_TLS, EMAIL_TIMEOUT = EMAIL.over_tls, EMAIL.starts_tls, 10
+DEFAULT_FROM_EMAIL = os.environ.get("STILLHOUSE_EMAIL_FROM", "stillhouse@localhost")
+
+OTP_TOTP_ISSUER = "Stillhouse"
+OIDC = outside.identity_provider(
+    issuer=os.environ.get("STILLHOUSE_OIDC_ISSUER", ""),
+    client=os.environ.get("STILLHOUSE_OIDC_CLIENT", ""),
+    secret=os.environ.get("STILLHOUSE_OIDC_SECRET", ""),
+    title=os.environ.get("STILLHOUSE_OIDC_NAME", "single sign-on"),
+    domains=_list("STILLHOUSE_OIDC_DOMAINS"),
+    groups=_list("STILLHOUSE_OIDC_GROUPS"),
+    groups_claim=os.environ.get("STILLHOUSE_OIDC_GROUPS_CLAIM", "groups"),
+)
 
 METRICS_TOKEN = os.environ.get("STILLHOUSE_METRICS_TOKEN", "")
 

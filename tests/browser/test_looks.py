@@ -29,6 +29,10 @@ PAGES = {
     "models": "/p/browser/models/",
     "members": "/p/browser/members/",
     "tokens": "/p/browser/tokens/",
+    "audit": "/p/browser/audit/",
+    "account": "/account/",
+    "password": "/account/password/",
+    "second factor": "/account/second-factor/",
     "trash": "/p/browser/trash/",
 }
 

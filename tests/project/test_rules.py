@@ -94,7 +94,7 @@ def test_the_engine_starts_without_the_web() -> None:
 
 def test_every_package_that_is_imported_is_declared() -> None:
     provides = {
-        "annotated_types": "pydantic", "celery": "celery", "csp": "django-csp", "axes": "django-axes", "django": "Django", "django_filters": "django-filter", "django_htmx": "django-htmx",
+        "annotated_types": "pydantic", "authlib": "Authlib", "celery": "celery", "csp": "django-csp", "axes": "django-axes", "django": "Django", "django_filters": "django-filter", "django_htmx": "django-htmx", "django_otp": "django-otp", "joserfc": "Authlib",
         "django_stubs_ext": "django-stubs-ext", "drf_spectacular": "drf-spectacular", "httpx": "httpx", "kombu": "celery", "latex2mathml": "latex2mathml",
         "markdown": "Markdown", "mlxtend": "mlxtend", "nh3": "nh3", "numpy": "numpy", "PIL": "pillow", "plotly": "plotly", "prometheus_client": "prometheus-client", "psutil": "psutil",
         "psycopg": "psycopg", "pydantic": "pydantic", "pydantic_core": "pydantic", "redis": "celery", "rest_framework": "djangorestframework", "rich": "rich",

@@ -10,6 +10,7 @@ import pytest
 # This file is read before pytest-django is ready where only this folder's tests are asked for. Doing it twice is harmless.
 django.setup()
 
+from django.core.cache import cache  # noqa: E402
 from rest_framework.test import APIClient  # noqa: E402
 
 from engine.events import Outcome  # noqa: E402
@@ -30,8 +31,10 @@ METRICS = {"accuracy": 0.9, "nll": 0.4, "ece": 0.05, "brier": 0.2, "parameters":
 @pytest.fixture(autouse=True)
 def _limits_forget() -> Iterator[None]:
     limits.forget()
+    cache.clear()  # what is written or sent once in a while
     yield
     limits.forget()
+    cache.clear()
 
 
 @pytest.fixture

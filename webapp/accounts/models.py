@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -14,10 +14,12 @@ class User(AbstractUser):
     """A person. Custom from the first migration, so that it can grow.
 
     `token` is set for the length of a request that came with an API token, and limits what the person may do in it. It is asked wherever
-    the person's role is (permissions.py), so no view can forget it.
+    the person's role is (permissions.py), so no view can forget it. `otp_device` is set by the middleware of django-otp when the session has shown
+    the second factor.
     """
 
     token: ApiToken | None = None
+    otp_device: Any = None
 
 
 class Role(models.TextChoices):
@@ -95,7 +97,7 @@ class Scope(models.TextChoices):
 
 
 class ApiToken(models.Model):
-    """A token of one person for one project. Only its SHA-256 is stored; the token itself is shown once, when it is made."""
+    """A token of one person for one project. Only a hash is stored (tokens.py); the token itself is shown once, when it is made."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_tokens")
@@ -117,17 +119,57 @@ class ApiToken(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what to which object, for the things that matter: launches, stops, deletions, tokens, memberships."""
+    """Who did what to which object, for the things that matter: launches, stops, deletions, tokens, memberships, sign-ins, passwords.
+
+    Written by `webapp.accounts.audit` and never changed: a trigger in the database refuses it. `who` is the person's name as it was, and
+    `project_slug` the project's, so that a line outlives both. Without a project it is about an account.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="audit_entries")
+    who = models.CharField(max_length=150, blank=True)
+    project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="audit_entries")
+    project_slug = models.CharField(max_length=60, blank=True)
     verb = models.CharField(max_length=40)
     target = models.CharField(max_length=200)
     detail = models.JSONField(default=dict)
+    address = models.GenericIPAddressField(null=True)
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["-at"]
+        indexes: ClassVar = [models.Index(fields=["project", "-id"], name="audit_of_a_project")]
 
     def __str__(self) -> str:
-        return f"{self.user} {self.verb} {self.target}"
+        return f"{self.who} {self.verb} {self.target}"
+
+
+class SignedInSession(models.Model):
+    """Where a person is signed in: what Django's own row of the session does not say. It goes when that one does."""
+
+    session = models.OneToOneField("sessions.Session", on_delete=models.CASCADE, related_name="signed_in")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="signed_in_sessions")
+    address = models.GenericIPAddressField(null=True, help_text="Of the last request.")
+    browser = models.CharField(max_length=200, blank=True, help_text="As it calls itself.")
+    signed_in_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-seen_at"]
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.address}"
+
+
+class ProviderIdentity(models.Model):
+    """A person as an identity provider knows them. Its subject never passes to somebody else there, which a name or an address may."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identities")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["issuer", "subject"], name="one_account_an_identity")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"

@@ -1,6 +1,7 @@
-"""API tokens: `shp_` and 32 random bytes in base64url. The database holds their SHA-256 only, so a token is seen once, when it is made.
+"""API tokens: `shp_` and 32 random bytes in base64url. The database holds a keyed hash only, so a token is seen once, when it is made.
 
-A plain hash is enough: 256 random bits can't be guessed, so there is nothing for a slow hash to protect.
+A fast hash is enough: 256 random bits can't be guessed, so there is nothing for a slow one to protect. It is keyed with the site's secret: a copy of
+the database can't say which text is a token. Hashed under an earlier secret, or before hashes were keyed, a token is found, and hashed anew at its use.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
-from webapp.accounts import audit
+from webapp.accounts import audit, keyed
 from webapp.accounts.models import ApiToken, Project, Scope, User
 from webapp.gate import limits
 
@@ -23,6 +24,7 @@ SHOWN = 10
 DEFAULT_DAYS = 90
 MAX_DAYS = 366
 USE_RECORDED_EVERY = timedelta(minutes=1)
+PURPOSE = "api-token"
 
 
 class TokenRefused(Exception):
@@ -47,7 +49,7 @@ def make(user: User, project: Project, *, name: str, scope: Scope, days: int = D
         project=project,
         name=name,
         prefix=text[:SHOWN],
-        digest=digest(text),
+        digest=keyed.digests(text, purpose=PURPOSE)[0],
         scope=scope,
         expires_at=timezone.now() + timedelta(days=days),
     )
@@ -57,7 +59,8 @@ def make(user: User, project: Project, *, name: str, scope: Scope, days: int = D
 
 def find(text: str) -> ApiToken:
     """The token with this text, its user and project fetched. Raises TokenRefused with the reason. Notes its use, at most once a minute."""
-    token = ApiToken.objects.select_related("user", "project").filter(digest=digest(text)).first()
+    known = [*keyed.digests(text, purpose=PURPOSE), _unkeyed(text)]
+    token = ApiToken.objects.select_related("user", "project").filter(digest__in=known).first()
     now = timezone.now()
     if token is None or not token.user.is_active:
         raise TokenRefused("This token is not known; make a new one on the tokens page.")
@@ -67,9 +70,10 @@ def find(text: str) -> ApiToken:
         raise TokenRefused(f"This token was revoked on {token.revoked_at:%Y-%m-%d}; make a new one on the tokens page.")
     if token.expires_at is not None and token.expires_at <= now:
         raise TokenRefused(f"This token expired on {token.expires_at:%Y-%m-%d}; make a new one on the tokens page.")
-    if token.last_used_at is None or token.last_used_at <= now - USE_RECORDED_EVERY:
-        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - USE_RECORDED_EVERY)
-        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    is_stale = token.last_used_at is None or token.last_used_at <= now - USE_RECORDED_EVERY
+    if is_stale or token.digest != known[0]:
+        outdated = ~Q(digest=known[0]) | Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - USE_RECORDED_EVERY)
+        ApiToken.objects.filter(outdated, pk=token.pk).update(last_used_at=now, digest=known[0])
     return token
 
 
@@ -94,6 +98,16 @@ def revoke(user: User, token_id: int) -> ApiToken:
     return token
 
 
-def digest(text: str) -> str:
-    """SHA-256 in hex digits."""
+@transaction.atomic
+def revoke_all(user: User) -> int:
+    """Ends every token of the person that still works, in all projects; says how many."""
+    found = list(ApiToken.objects.select_for_update().filter(user=user, revoked_at=None).select_related("project").order_by("pk"))
+    ApiToken.objects.filter(pk__in=[token.pk for token in found]).update(revoked_at=timezone.now())
+    for token in found:
+        audit.record(user, token.project, "revoked token", token.prefix, name=token.name)
+    return len(found)
+
+
+def _unkeyed(text: str) -> str:
+    """SHA-256 in hex digits: how tokens were stored at first."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

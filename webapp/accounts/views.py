@@ -1,11 +1,10 @@
-"""Pages of people: signing in, projects, members, API tokens."""
+"""Pages of people: projects, members, API tokens. Those of signing in are in `credentials`."""
 
 from datetime import timedelta
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 from django.http import HttpResponse
@@ -22,9 +21,6 @@ from webapp.accounts.requests import SignedIn
 
 MOST_DELETED = 100
 """Deleted projects that the list of projects shows, the newest first."""
-
-sign_in = LoginView.as_view(template_name="accounts/sign_in.html", redirect_authenticated_user=True)
-sign_out = LogoutView.as_view()
 
 
 @require_GET

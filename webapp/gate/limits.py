@@ -27,7 +27,7 @@ from webapp.gate.refusal import NotNow, response_to
 FILES = ("/static/", "/vendor/", "/healthz", "/readyz", "/metrics")
 """What costs little, and has a rate of its own: a page asks for a dozen of such files, and probes have no name."""
 
-SIGN_IN_PAGES = ("sign-in", "admin:login")
+SIGN_IN_PAGES = ("sign-in", "sign-in-code", "admin:login", "password", "password-forgotten", "factor-off", "provider-connect")
 SIGN_IN_COST = 10
 """A password is hashed in a tenth of a second or more, and with 100 MB of memory."""
 

@@ -68,6 +68,11 @@ OWN = [
     Endpoint("tasks", "get", "tasks/"),
     Endpoint("member", "put", "projects/distillery/members/vera/"),  # who else may is in test_members_api.py
 ]
+OF_OWNERS = [
+    Endpoint("audit", "get", "projects/distillery/audit/", needs=Role.OWNER),
+    Endpoint("audit-export", "get", "projects/distillery/audit/export/", needs=Role.OWNER),
+]
+OF_STAFF = [Endpoint("site-audit", "get", "audit/"), Endpoint("site-audit-export", "get", "audit/export/")]
 OPEN = {"schema", "docs"}
 """What anyone may read: how the API is to be used."""
 
@@ -76,7 +81,7 @@ OWNERS = {"project-delete", "project-restore"}
 
 OF_A_PROJECT = [pytest.param(endpoint, id=f"{endpoint.method} {endpoint.name}") for endpoint in READS + WRITES]
 WRITING = [pytest.param(endpoint, id=f"{endpoint.method} {endpoint.name}") for endpoint in WRITES]
-ALL = [pytest.param(endpoint, id=f"{endpoint.method} {endpoint.name}") for endpoint in READS + WRITES + OWN]
+ALL = [pytest.param(endpoint, id=f"{endpoint.method} {endpoint.name}") for endpoint in READS + WRITES + OWN + OF_OWNERS + OF_STAFF]
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def ask(client: APIClient, endpoint: Endpoint, paths: Mapping[str, Mapping[str, 
 def test_no_endpoint_is_forgotten_here() -> None:
     urls = {name for name in get_resolver("webapp.api_urls").reverse_dict if isinstance(name, str)}
 
-    tried = {endpoint.name for endpoint in READS + WRITES + OWN}
+    tried = {endpoint.name for endpoint in READS + WRITES + OWN + OF_OWNERS + OF_STAFF}
 
     assert urls - OPEN - OWNERS == tried
 
@@ -166,6 +171,27 @@ def test_a_token_of_another_project_finds_nothing_though_its_owner_is_a_member(
     answer = ask(with_token(token_of(operator, elsewhere, Scope.ADMIN)), endpoint, paths)
 
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("endpoint", OF_OWNERS, ids=lambda endpoint: endpoint.name)
+def test_what_is_for_owners_needs_an_owner_and_a_token_for_everything(
+    endpoint: Endpoint, paths: Any, owner: User, reviewer: User, stranger: User, project: Project
+) -> None:
+    by_session = [ask(signed_in(user), endpoint, paths).status_code for user in (owner, reviewer, stranger)]
+    by_token = [ask(with_token(token_of(owner, project, scope)), endpoint, paths).status_code for scope in Scope]
+
+    assert by_session == [200, 403, 404]
+    assert dict(zip(Scope, by_token, strict=True)) == {Scope.READ: 403, Scope.LAUNCH: 403, Scope.ADMIN: 200}
+
+
+@pytest.mark.parametrize("endpoint", OF_STAFF, ids=lambda endpoint: endpoint.name)
+def test_what_is_for_administrators_needs_one_and_no_token_will_do(endpoint: Endpoint, paths: Any, owner: User, project: Project) -> None:
+    before = ask(signed_in(owner), endpoint, paths).status_code
+    User.objects.filter(pk=owner.pk).update(is_staff=True)
+
+    after = [ask(client, endpoint, paths).status_code for client in (signed_in(owner), with_token(token_of(owner, project, Scope.ADMIN)))]
+
+    assert (before, after) == (403, [200, 403])
 
 
 def test_a_token_gives_its_owner_no_higher_role(viewer: User, project: Project) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tests.webapp.conftest import signed_in, token_of, with_token
 from tests.webapp.pages import as_, text_of
-from webapp.accounts import tokens
+from webapp.accounts import keyed, tokens
 from webapp.accounts.models import ApiToken, AuditEntry, Membership, Project, Role, Scope, User
 from webapp.gate.rates import Rate
 
@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 TOKENS = "/api/v1/tokens/"
 
 
-def test_a_token_is_shp_and_32_random_bytes_and_only_its_sha_256_is_stored(viewer: User, project: Project) -> None:
+def test_a_token_is_shp_and_32_random_bytes_and_only_a_keyed_hash_of_it_is_stored(viewer: User, project: Project) -> None:
     token, text = tokens.make(viewer, project, name="notebook", scope=Scope.READ)
 
     assert re.fullmatch(r"shp_[A-Za-z0-9_-]{43}", text)
     stored = ApiToken.objects.filter(pk=token.pk).values().get()
-    assert stored["digest"] == hashlib.sha256(text.encode()).hexdigest()
-    assert text not in str(stored)
+    assert stored["digest"] == keyed.digests(text, purpose="api-token")[0]
+    assert text not in str(stored) and hashlib.sha256(text.encode()).hexdigest() not in str(stored)
     assert stored["prefix"] == text[:10]
 
 
