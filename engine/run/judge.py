@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from engine.events import Evaluation, Event, Metrics
+from engine.events import STEPS, Activity, Evaluation, Event, Metrics
 from engine.method import Diagnostics
 from engine.run.assembly import Assembly
 from engine.run.state import modules_of
@@ -24,9 +24,11 @@ class Judge:
         self.teacher_judged = list(teacher_judged)
 
     def validate(self, step: int) -> None:
-        """What is looked at during training: validation rows, never the test rows."""
+        """What is looked at during training, between two steps: validation rows, never the test rows."""
+        self._emit(Activity("an evaluation"))
         self._judge_teacher(VALIDATION, step)
         self._judge_student(VALIDATION, step, final=False)
+        self._emit(Activity(STEPS))
 
     def evaluate_at_end(self, step: int) -> None:
         """The final evaluation, the only one that sees the test rows."""

@@ -216,9 +216,7 @@ class _TrainingLoop:
             metrics.add(position.step, terms)
             if evaluate_every and position.step % evaluate_every == 0 and position.step < total:
                 metrics.flush()
-                self.emit(Activity("an evaluation"))
                 self.judge.validate(position.step)
-                self.emit(Activity(STEPS))
             if cadence.checkpoint is not None:
                 if position.step % cadence.checkpoint == 0 and position.phase_step < phase.steps:  # the end of a phase brings its own
                     self.emit(Activity("a checkpoint"))
