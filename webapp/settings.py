@@ -17,6 +17,7 @@ from webapp import servers
 django_stubs_ext.monkeypatch()  # so that admin classes and querysets take type arguments at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+LIMIT_NAMES = ("queued_runs", "running_runs", "steps", "seconds", "store_bytes")
 DEFAULT_SECRET = "for-development-only-never-behind-a-public-address"  # noqa: S105
 
 
@@ -26,6 +27,20 @@ def _flag(name: str, default: bool) -> bool:
 
 def _list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
+
+
+def _limits(name: str, default: str) -> dict[str, int]:
+    """`queued_runs=100, steps=1e6` as numbers."""
+    limits = {}
+    for pair in _list(name, default):
+        key, _, number = (part.strip() for part in pair.partition("="))
+        try:
+            limits[key] = int(float(number))
+        except (ValueError, OverflowError):
+            limits[key] = 0
+        if key not in LIMIT_NAMES or limits[key] < 1:
+            raise ImproperlyConfigured(f"{name}: {pair!r} must be one of {', '.join(LIMIT_NAMES)}, an equals sign, and a number from 1 on.")
+    return limits
 
 
 HOME = servers.home()
@@ -232,6 +247,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": os.environ.get("STILLHOUSE_LOG_LEVEL", "INFO")},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "axes": {"level": "WARNING"}},
 }
+
+# What a project, and a person over all projects, may have at most where an administrator has set nothing else: `queued_runs=10000, store_bytes=500e9`.
+PROJECT_LIMITS = _limits("STILLHOUSE_PROJECT_LIMITS", "queued_runs=10000")
+PERSON_LIMITS = _limits("STILLHOUSE_PERSON_LIMITS", "queued_runs=5000")
+# A run that was launched without a time limit stops after so many seconds of work. 0: never.
+RUN_SECONDS = int(os.environ.get("STILLHOUSE_RUN_SECONDS", "604800"))
 
 # How long a worker may be quiet before its run is marked silent, and before the run is given to another worker. Seconds.
 SILENT_SECONDS = float(os.environ.get("STILLHOUSE_SILENT_SECONDS", "15"))

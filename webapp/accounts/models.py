@@ -44,6 +44,9 @@ class Project(models.Model):
     description = models.TextField(blank=True, max_length=4000)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
     last_run_number = models.PositiveIntegerField(default=0, editable=False, help_text="Of the newest run; only launching raises it.")
+    served_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a worker last took a run of it: projects are served in turn."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

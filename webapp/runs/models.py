@@ -67,6 +67,9 @@ class Run(models.Model):
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
     device_kind = models.CharField(max_length=8, choices=[("cpu", "CPU"), ("cuda", "GPU"), ("any", "Any")], default="any")
     device_count = models.PositiveSmallIntegerField(default=1)
+    seconds_limit = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Seconds of work after which it is stopped, counted since a person last said go; null for never."
+    )
     attempt = models.PositiveIntegerField(default=0)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     stop_requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -301,3 +304,29 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["project", "user", "key"], name="idempotency_key")]
+
+
+class Limits(models.Model):
+    """What one project, or one person over all projects, may have at most. An empty field leaves it to the operator's defaults
+    (STILLHOUSE_PROJECT_LIMITS, STILLHOUSE_PERSON_LIMITS). `limits.py` says what counts."""
+
+    project = models.OneToOneField("accounts.Project", null=True, blank=True, on_delete=models.CASCADE, related_name="limits")
+    person = models.OneToOneField(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="limits")
+    queued_runs = models.PositiveBigIntegerField(null=True, blank=True, help_text="Runs that wait at a time.")
+    running_runs = models.PositiveBigIntegerField(null=True, blank=True, help_text="Runs that workers hold at a time; more wait.")
+    steps = models.PositiveBigIntegerField(null=True, blank=True, help_text="Optimizer steps of one run.")
+    seconds = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Seconds of work of one run: the longest time limit that it may have."
+    )
+    store_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Bytes of the runs' files; when they are used up, nothing new is launched."
+    )
+
+    class Meta:
+        verbose_name_plural = "limits"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(project__isnull=False) ^ Q(person__isnull=False), name="limits_of_a_project_or_a_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"limits of {self.project or self.person}"
