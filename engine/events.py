@@ -84,13 +84,15 @@ class Log:
 @dataclass(slots=True)
 class Outcome:
     """How a run ended. `reason` is one sentence. A stopped run has a checkpoint at `step`. `error` is a field's path, a loss term, or empty.
-    `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint."""
+    `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint. `needed` is how many bytes
+    of memory the run needs at least, where it was refused for that; else 0."""
 
     status: Literal["succeeded", "stopped", "failed"]
     step: int
     reason: str
     error: str = ""
     refused: bool = False
+    needed: int = 0
 
 
 Event = PhaseStarted | Metrics | Progress | Evaluation | Artifact | Checkpoint | Log | Outcome

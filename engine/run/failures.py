@@ -6,6 +6,9 @@ import torch
 
 from engine.errors import CheckpointError, DataError, EngineError, ModelError, NonFiniteError, SpecError, StorageError
 from engine.events import Outcome
+from engine.run.memory import TooLargeError
+
+_MEMORY_WAS_FULL = "The run had used all the memory that it may have at step {step}; try a smaller batch_size or model, or more gradient_accumulation_steps."
 
 
 @dataclass
@@ -24,12 +27,18 @@ def failure(error: Exception, at: CurrentStep) -> Outcome:
             return Outcome("failed", at.step, str(error), error.term)
         case SpecError():
             return Outcome("failed", at.step, str(error), error.problems[0].field, refused)
+        case TooLargeError():
+            return Outcome("failed", at.step, str(error), refused=True, needed=error.needed)
         case torch.OutOfMemoryError():
             return Outcome(
                 "failed",
                 at.step,
                 f"The GPU's memory was full at step {at.step}; try a smaller batch_size, or more gradient_accumulation_steps.",
             )
+        case MemoryError():
+            return Outcome("failed", at.step, _MEMORY_WAS_FULL.format(step=at.step))
+        case RuntimeError() if "can't allocate memory" in str(error):  # torch has no class for it on the CPU
+            return Outcome("failed", at.step, _MEMORY_WAS_FULL.format(step=at.step))
         case StorageError(full=True):
             return Outcome("failed", at.step, f"{error} Make room there, then start or resume the run.")
         case ModelError() | DataError() | CheckpointError():

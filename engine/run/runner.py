@@ -21,7 +21,7 @@ from engine import lineage, seeds
 from engine.errors import CheckpointError, StorageError
 from engine.events import Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
-from engine.run import checkpoint, export, state, storage
+from engine.run import checkpoint, export, memory, state, storage
 from engine.run.artifacts import ArtifactWriter
 from engine.run.assembly import Assembly, assemble, device_of
 from engine.run.failures import CurrentStep, failure
@@ -50,13 +50,14 @@ def execute(
     models: Mapping[str, Path] | None = None,
     resume: Path | None = None,
     stop: Callable[[], bool] | None = None,
+    memory_limit: int | None = None,
     method_class: type[Method] | None = None,
     task_class: type[Task] | None = None,
 ) -> Outcome:
     """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
-    `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
+    `stop` is asked once a step. A run that can't fit into `memory_limit` bytes is refused before anything is allocated. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
     if not is_main_process():
         emit = _discard
@@ -66,6 +67,8 @@ def execute(
         with seeds.undisturbed(device_of(spec)):
             if spec.threads is not None:
                 torch.set_num_threads(spec.threads)
+            if memory_limit is not None:
+                memory.check(spec, models or {}, memory_limit)
             run = assemble(
                 spec,
                 models or {},
