@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402
+from django.db import connections  # noqa: E402
 
 from webapp import servers  # noqa: E402
 from workers.devices import POOL  # noqa: E402
@@ -29,6 +30,17 @@ WATCHDOG = "stillhouse.watchdog"
 SPARE_THREADS = 2
 
 settings.DEBUG = False  # Django would keep the text of each statement, and a worker lives for months
+
+
+def _end_transactions_of_sleepers() -> None:
+    """A worker that is stopped or cut off in the middle of a transaction keeps its locks, and nobody could take its run: after the lease the
+    database ends such a session."""
+    options = connections.databases["default"].setdefault("OPTIONS", {})
+    limit = f"-c idle_in_transaction_session_timeout={int(1000 * settings.LEASE_SECONDS)}"
+    options["options"] = f"{options.get('options', '')} {limit}".strip()
+
+
+_end_transactions_of_sleepers()
 
 app = Celery("stillhouse", broker=settings.CELERY_BROKER_URL, include=["workers.jobs"])
 app.conf.update(
