@@ -69,6 +69,10 @@ ENVIRONMENT = {
     "STILLHOUSE_CHECKPOINT_DAYS": "Checkpoints of failed and stopped runs are deleted so many days after their end; those of succeeded runs soon after it.",
     "STILLHOUSE_LOG_DAYS": "Log lines and output of runs are deleted so many days after the run's end.",
     "STILLHOUSE_RETAIN_SECONDS": "Seconds between two looks at what need not be kept any longer.",
+    "STILLHOUSE_PROJECT_QUOTA": "What a project may have at most, where an administrator has set nothing else: `queued_runs`, `running_runs`, `steps` and `seconds` of one run, `store_bytes`, as `steps=1e6, running_runs=4`. What is not named has no limit.",
+    "STILLHOUSE_PERSON_QUOTA": "The same for a person, over all projects.",
+    "STILLHOUSE_RUN_SECONDS": "A run that was launched without a time limit is stopped, with a checkpoint, after so many seconds of work. 0: never.",
+    "STILLHOUSE_RUN_MEMORY": "On a worker: bytes of main memory that one run may have. Unset: an equal share of nine tenths of the machine's.",
     "STILLHOUSE_CPU_SLOTS": "How many runs a worker without GPU trains at once. Default: the cores, at most 4; 0 with a GPU.",
     "STILLHOUSE_MODEL_ROOTS": "On workers: folders below which `hf:` models may be opened, with `:` between them. The web's launch form names them, if it has "
     "them too. Workers: none unless set. `python -m engine`: where this and STILLHOUSE_HUB_MODELS are unset, whatever the account can read.",
@@ -80,7 +84,7 @@ ENVIRONMENT = {
 """What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a
 sentence is refused."""
 
-ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds|checked)$")
+ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds|checked|_quota)$")
 
 
 def pages() -> Iterator[tuple[Path, str]]:

@@ -96,7 +96,8 @@ class Log:
 class Outcome:
     """How a run ended. `reason` is one sentence. A stopped run has a checkpoint at `step`. `error` is a field's path, a loss term, or empty.
     `refused` is true where no step was made because of what the person gave: the spec, a model, data, a checkpoint. `machine` is true where
-    the machine is at fault, its disk or its GPU, and another might do better."""
+    the machine is at fault, its disk or its GPU, and another might do better. `needed` is how many bytes of memory the run needs at least, where
+    it was refused for that; else 0."""
 
     status: Literal["succeeded", "stopped", "failed"]
     step: int
@@ -104,6 +105,7 @@ class Outcome:
     error: str = ""
     refused: bool = False
     machine: bool = False
+    needed: int = 0
 
 
 Event = PhaseStarted | Activity | Metrics | Progress | Evaluation | Artifact | Checkpoint | Log | Outcome

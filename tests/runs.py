@@ -22,7 +22,15 @@ def new_project(slug: str = "distillery") -> Project:
     return Project.objects.get_or_create(slug=slug, defaults={"name": slug.title()})[0]
 
 
-def new_run(project: Project | None = None, *, name: str = "run", priority: int = 0, device_kind: str = "cpu", **spec: Any) -> Run:
+def new_run(
+    project: Project | None = None,
+    *,
+    name: str = "run",
+    priority: int = 0,
+    device_kind: str = "cpu",
+    seconds_limit: int | None = None,
+    **spec: Any,
+) -> Run:
     """A draft: `supervised` on `digits` unless the spec says otherwise."""
     parsed = RunSpec.parse({"method": "supervised", "task": "digits", "budget": {"steps": 20}, "device": "cpu"} | spec)
     project = project or new_project()
@@ -38,6 +46,7 @@ def new_run(project: Project | None = None, *, name: str = "run", priority: int 
         config_hash=parsed.config_hash(),
         seed=parsed.seed,
         priority=priority,
+        seconds_limit=seconds_limit,
         device_kind=device_kind,
         device_count=parsed.devices,
         total_steps=parsed.total_steps,

@@ -20,6 +20,7 @@ from webapp.secret_key import kept_secret
 django_stubs_ext.monkeypatch()  # so that admin classes and querysets take type arguments at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+QUOTA_NAMES = ("queued_runs", "running_runs", "steps", "seconds", "store_bytes")
 
 
 def _flag(name: str, default: bool) -> bool:
@@ -35,6 +36,20 @@ def _number(name: str, default: str, *, least: int = 0) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise ImproperlyConfigured(f"{name} must be a whole number, at least {least}; got {text!r:.80}.")
     return int(text)
+
+
+def _quota(name: str, default: str) -> dict[str, int]:
+    """`queued_runs=100, steps=1e6` as numbers."""
+    limits = {}
+    for pair in _list(name, default):
+        key, _, number = (part.strip() for part in pair.partition("="))
+        try:
+            limits[key] = int(float(number))
+        except (ValueError, OverflowError):
+            limits[key] = 0
+        if key not in QUOTA_NAMES or limits[key] < 1:
+            raise ImproperlyConfigured(f"{name}: {pair!r} must be one of {', '.join(QUOTA_NAMES)}, an equals sign, and a number from 1 on.")
+    return limits
 
 
 HOME = servers.home()
@@ -255,7 +270,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# How often is too often (gate/limits.py): requests of an address without an account, of a person, of files; launches and new tokens of a person.
+# How often is too often (gate/quotas.py): requests of an address without an account, of a person, of files; launches and new tokens of a person.
 RATES = {
     "address": Rate.parse("STILLHOUSE_ANONYMOUS_RATE", os.environ.get("STILLHOUSE_ANONYMOUS_RATE", "100/10s")),
     "person": Rate.parse("STILLHOUSE_PERSON_RATE", os.environ.get("STILLHOUSE_PERSON_RATE", "500/10s")),
@@ -302,6 +317,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": os.environ.get("STILLHOUSE_LOG_LEVEL", "INFO")},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "axes": {"level": "WARNING"}},
 }
+
+# What a project, and a person over all projects, may have at most where an administrator has set nothing else: `queued_runs=10000, store_bytes=500e9`.
+PROJECT_QUOTA = _quota("STILLHOUSE_PROJECT_QUOTA", "queued_runs=10000")
+PERSON_QUOTA = _quota("STILLHOUSE_PERSON_QUOTA", "queued_runs=5000")
+# A run that was launched without a time limit stops after so many seconds of work. 0: never.
+RUN_SECONDS = _number("STILLHOUSE_RUN_SECONDS", "604800")
 
 # How long a worker may be quiet before its run is shown as silent, and before the run is given to another worker. Seconds.
 SILENT_SECONDS = float(os.environ.get("STILLHOUSE_SILENT_SECONDS", "10"))

@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402
+from django.db import connections  # noqa: E402
 
 from webapp import servers, store  # noqa: E402
 from workers import watchdog  # noqa: E402
@@ -29,6 +30,17 @@ WATCHDOG_QUEUE = "watchdog"
 WATCHDOG = "stillhouse.watchdog"
 RETENTION = "stillhouse.retention"
 SPARE_THREADS = 2
+
+
+def _end_transactions_of_sleepers() -> None:
+    """A worker that is stopped or cut off in the middle of a transaction keeps its locks, and nobody could take its run: after the lease the
+    database ends such a session."""
+    options = connections.databases["default"].setdefault("OPTIONS", {})
+    limit = f"-c idle_in_transaction_session_timeout={int(1000 * settings.LEASE_SECONDS)}"
+    options["options"] = " ".join(filter(None, (options.get("options"), limit)))
+
+
+_end_transactions_of_sleepers()
 
 app = Celery("stillhouse", broker=settings.CELERY_BROKER_URL, include=["workers.jobs"])
 app.conf.update(

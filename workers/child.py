@@ -22,6 +22,7 @@ from engine.errors import SpecError
 from engine.events import Event, Outcome
 from engine.spec.run_spec import RunSpec
 from workers import wire
+from workers.memory import limit_own_data
 
 SEND_SECONDS, IDLE_SECONDS = 0.02, 0.2
 """How often there is a look for what is to be sent: while there is something, and after a while in which there was nothing. A child that waits
@@ -45,6 +46,8 @@ def main(pipe: Connection, order_json: str) -> None:
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True, name="listener").start()
     sender.start()
     try:
+        if (data_limit := order["data_limit"]) is not None:
+            limit_own_data(data_limit)
         _train(order, sender.emit, stop)
         sender.close()
     except BaseException:
@@ -150,6 +153,7 @@ def _train(order: dict[str, object], emit: Callable[[Event], None], stop: thread
             models={reference: Path(path) for reference, path in models.items()},
             resume=Path(str(resume)) if resume else None,
             stop=stop.is_set,
+            memory_limit=int(str(order["room"])) if order["room"] else None,
         )
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from webapp.runs.doorbell import DeviceKind
+from workers import memory
 
 FREE_SHARE = 0.8
 """A GPU is offered only while this share of its memory is free: somebody else may be using it."""
@@ -39,6 +40,13 @@ class Share:
     kind: DeviceKind
     gpus: tuple[Gpu, ...]
     threads: int
+    memory: int
+    """Bytes of main memory."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of the memory in which the run's networks lie: of one GPU, or of main memory."""
+        return min((gpu.memory_bytes for gpu in self.gpus), default=self.memory)
 
     @property
     def name(self) -> str:
@@ -61,6 +69,7 @@ class Pool:
         self.size = cpu_slots + len(gpus)
         self.kinds: tuple[DeviceKind, ...] = (*(("cpu",) if cpu_slots else ()), *(("cuda",) if gpus else ()))
         self._threads = max(1, cores // max(1, self.size))
+        self.run_memory = memory.allowed(self.size)
         self._free_slots = cpu_slots
         self._free_gpus = list(gpus)
         self._lock = threading.Lock()
@@ -76,11 +85,11 @@ class Pool:
         if kind == "cpu":
             assert self._free_slots >= 1, "a CPU slot was taken that nobody had"
             self._free_slots -= 1
-            return Share("cpu", (), self._threads)
+            return Share("cpu", (), self._threads, self.run_memory)
         chosen = tuple(self._usable_gpus()[:count])
         assert len(chosen) == count, f"{count} GPUs were taken of {len(chosen)}"
         self._free_gpus = [gpu for gpu in self._free_gpus if gpu not in chosen]
-        return Share("cuda", chosen, self._threads * count)
+        return Share("cuda", chosen, self._threads * count, self.run_memory)
 
     def give_back(self, share: Share) -> None:
         with self._lock:

@@ -31,7 +31,10 @@ _BOOKKEEPING = threading.Lock()
 
 @dataclass(frozen=True)
 class Order:
-    """What a child is started with: absolute paths as text, the spec as JSON-like data, on how many devices (a process each) it trains."""
+    """What a child is started with: absolute paths as text, the spec as JSON-like data, on how many devices (a process each) it trains.
+
+    A run that needs more than `room` bytes for its networks is refused; `data_limit` is where its allocations in main memory fail.
+    """
 
     spec: Mapping[str, Any]
     workdir: str
@@ -42,6 +45,8 @@ class Order:
     environment: Mapping[str, str]
     threads: int
     devices: int = 1
+    room: int | None = None
+    data_limit: int | None = None
 
 
 class Child:

@@ -140,6 +140,7 @@ def _about(name: str, pool: Pool) -> dict[str, Any]:
         "version": _version(),
         "cpu_slots": pool.cpu_slots,
         "gpu_count": len(pool.gpus),
+        "run_memory_bytes": pool.run_memory,
         "model_roots": [folder for folder in os.environ.get(ROOTS, "").split(os.pathsep) if folder],
         "hub_models": [pattern.strip() for pattern in os.environ.get(HUB, "").split(",") if pattern.strip()],
     }

@@ -40,6 +40,7 @@ class Sink:
 
     def __init__(self, claim: ClaimedRun) -> None:
         self.outcome: Outcome | None = None
+        self.last_step = claim.from_step
         self._token, self._folder = claim.token, claim.folder
         self._history = HistoryWriter(claim.run_id, claim.attempt)
         self._began = self._flushed = time.monotonic()
@@ -55,6 +56,8 @@ class Sink:
         self._events += [event for event in message.events if not isinstance(event, Activity)]  # its supervisor's affair
         self._points += sum(block.values.size for block in message.blocks)
         for event in message.events:
+            if isinstance(event, Progress):
+                self.last_step = event.step
             if isinstance(event, Outcome):
                 self.outcome = replace(event, reason=_storable(event.reason))
 

@@ -18,11 +18,13 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+from engine.events import Outcome
 from engine.models.foreign import policy_of_workers
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from webapp.runs.templatetags.shown import duration
 from webapp.store import path_in_store
+from workers.bounds import Bounds
 from workers.devices import Share
 from workers.launcher import Child, Order
 from workers.sink import Sink
@@ -49,7 +51,8 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
     Never raises: whatever happens is written down as the attempt's end, or, without the lease, into the worker's own log.
     """
     child: Child | None = None
-    heartbeat = Heartbeat(claim, leaving)
+    bounds = Bounds(seconds=claim.seconds_left, memory=share.memory)
+    heartbeat = Heartbeat(claim, leaving, bounds)
     heartbeat.start()
     try:
         if not _finds_its_checkpoint(claim):
@@ -63,7 +66,8 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
         sink = Sink(claim)
         ended_for = _carry(child, sink, heartbeat, claim)
         code = child.end()
-        _settle(claim, sink, child, ended_for or _cause(code), heartbeat)
+        bounds.release()
+        _settle(claim, sink, child, ended_for or _cause(code), heartbeat, bounds)
     except LeaseLost as error:
         logger.warning("%s: its child is killed, nothing more is written.", error)
     except Exception as error:
@@ -94,6 +98,8 @@ def _launch(claim: ClaimedRun, share: Share) -> Child:
             },
             threads=share.threads,
             devices=claim.device_count,
+            room=share.room or None,
+            data_limit=share.memory if share.kind == "cpu" else None,
         )
     )
 
@@ -158,14 +164,16 @@ def _note_that_it_moves(watch: Watch, still: float, claim: ClaimedRun, heartbeat
     watch.pause()
 
 
-def _settle(claim: ClaimedRun, sink: Sink, child: Child, cause: str, heartbeat: "Heartbeat") -> None:
+def _settle(claim: ClaimedRun, sink: Sink, child: Child, cause: str, heartbeat: "Heartbeat", bounds: Bounds) -> None:
     """Says how the attempt ended: as the engine said, or that the child died without an outcome, of a `cause`."""
     last_lines = child.last_lines()
     outcome = sink.outcome
+    if outcome is None and bounds.memory_was_full:  # and it would be again
+        outcome = Outcome("failed", sink.last_step, bounds.memory_was_full)
     if outcome is not None and outcome.status == "failed" and child.lost_a_follower:
         _persist(lambda: lifecycle.crashed(claim.token, "The process of one of its devices died.", last_lines), heartbeat)
     elif outcome is not None:
-        _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines), heartbeat)
+        _persist(lambda: lifecycle.settle(claim.token, outcome, last_lines, time_is_up=bounds.time_is_up), heartbeat)
     else:
         _persist(lambda: lifecycle.crashed(claim.token, cause, last_lines), heartbeat)
 
@@ -201,9 +209,9 @@ def _cause(code: int) -> str:
 class Heartbeat(threading.Thread):
     """Renews the lease, and brings stop requests to the child. Kills the child when the lease is lost."""
 
-    def __init__(self, claim: ClaimedRun, leaving: threading.Event) -> None:
+    def __init__(self, claim: ClaimedRun, leaving: threading.Event, bounds: Bounds) -> None:
         super().__init__(daemon=True, name=f"heartbeat-{claim.run_id}")
-        self._token, self._leaving = claim.token, leaving
+        self._token, self._leaving, self._bounds = claim.token, leaving, bounds
         self._child: Child | None = None
         self.stop_asked = False
         self._done, self._lost = threading.Event(), threading.Event()
@@ -211,6 +219,7 @@ class Heartbeat(threading.Thread):
     def protect(self, child: Child) -> None:
         """From now on the child gets the orders, and dies with the lease."""
         self._child = child
+        self._bounds.hold(child)
         self.check()
 
     def check(self) -> None:
@@ -226,6 +235,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         try:
             while not self._done.wait(settings.HEARTBEAT_SECONDS):
+                self._bounds.enforce()
                 self._beat()
         finally:
             connection.close()

@@ -6,7 +6,13 @@ import torch
 
 from engine.errors import CheckpointError, DataError, EngineError, ModelError, NonFiniteError, SpecError, StorageError
 from engine.events import Outcome
+from engine.run.memory import TooLargeError
 from engine.run.storage import FULL
+
+CPU_IS_FULL = "can't allocate memory"
+"""Torch has no class of its own for it."""
+
+MEMORY_WAS_FULL = "The run had used all the memory that it may have at step {step}; try a smaller batch_size or model, or more gradient_accumulation_steps."
 
 
 @dataclass
@@ -25,12 +31,16 @@ def failure(error: Exception, at: CurrentStep) -> Outcome:
             return Outcome("failed", at.step, str(error), error.term)
         case SpecError():
             return Outcome("failed", at.step, str(error), error.problems[0].field, refused)
+        case TooLargeError():
+            return Outcome("failed", at.step, str(error), refused=True, needed=error.needed)
         case torch.OutOfMemoryError():
             return Outcome(
                 "failed",
                 at.step,
                 f"The GPU's memory was full at step {at.step}; try a smaller batch_size, or more gradient_accumulation_steps.",
             )
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or CPU_IS_FULL in str(error):
+            return Outcome("failed", at.step, MEMORY_WAS_FULL.format(step=at.step))
         case StorageError(full=True):
             return Outcome("failed", at.step, f"{error} Make room there, then start or resume the run.")
         case StorageError():

@@ -12,6 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from engine import lineage, seeds
 from engine.errors import CheckpointError, NonFiniteError, StorageError
 from engine.events import STEPS, Activity, Artifact, Checkpoint, Event, Log, Outcome, PhaseStarted, Progress
 from engine.method import Batch, Logs, Method, Phase
-from engine.run import checkpoint, export, state, storage
+from engine.run import checkpoint, export, memory, state, storage
 from engine.run.artifacts import ArtifactWriter
 from engine.run.assembly import Assembly, assemble, device_of
 from engine.run.failures import CurrentStep, failure
@@ -52,23 +53,25 @@ def execute(
     models: Mapping[str, Path] | None = None,
     resume: Path | None = None,
     stop: Callable[[], bool] | None = None,
+    memory_limit: int | None = None,
     method_class: type[Method] | None = None,
     task_class: type[Task] | None = None,
 ) -> Outcome:
     """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
-    `stop` is asked once a step. The classes come from the catalog unless given. What a run can run into does not raise: it ends as failed.
+    `stop` is asked once a step. A run that can't fit into `memory_limit` bytes is refused before anything is allocated. The classes come from
+    the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
     if not is_main_process():
         emit = _discard
-    current, artifacts = CurrentStep(), ArtifactWriter(workdir, emit)
-    threads = torch.get_num_threads()
+    current, artifacts, threads = CurrentStep(), ArtifactWriter(workdir, emit), torch.get_num_threads()
     try:
         emit(Activity("the preparation"))
         with seeds.undisturbed(device_of(spec)):
             if spec.threads is not None:
                 torch.set_num_threads(spec.threads)
+            memory.check(spec, models or {}, memory_limit)
             run = assemble(
                 spec,
                 models or {},
@@ -104,7 +107,9 @@ class _TrainingLoop:
         self.judge = Judge(run, emit)
         self.metric_buffer = MetricBuffer(emit, every=self.spec.cadence.log, waits=run.device.type != "cpu")
         self.evaluate_every = self.spec.cadence.evaluate or max(1, self.method.budget.steps // EVALUATIONS)
-        self.autocast = torch.autocast(run.device.type, dtype=self.method.precision) if self.method.precision is not torch.float32 else None
+        self.autocast = (
+            torch.autocast(run.device.type, dtype=self.method.precision) if self.method.precision is not torch.float32 else nullcontext()
+        )
         self.teacher_outputs = TeacherOutputs(self.method, self.spec.teachers)
         self.phase_index, self.begun = 0, False
         self.phase_steps: int | None = None  # of the phase that a resumed run comes back to
@@ -231,8 +236,6 @@ class _TrainingLoop:
         self._progress(phase, total, rate)
 
     def _step(self, phase: Phase, batch: Batch, share: float) -> Logs:
-        if self.autocast is None:
-            return self._accumulated(phase, batch, share)
         with self.autocast:
             return self._accumulated(phase, batch, share)
 

@@ -2,14 +2,18 @@
 
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models.functions import Now
 
+from tests.faults.conftest import Start
 from tests.faults.undisturbed import Undisturbed
 from tests.processes import Program
-from tests.runs import queued_run
+from tests.runs import queued_run, running_claim
 from tests.waiting import wait_for
+from webapp.runs import lifecycle
 from webapp.runs.models import Attempt, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
@@ -52,3 +56,27 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing_and_the_run_finish
     undisturbed.check(run)
     assert [(each.number, each.exit) for each in run.attempts.all()] == [(1, "lost"), (2, "succeeded")]
     assert Attempt.objects.get(run=run, number=1).last_lines == ""
+
+
+FALLS_ASLEEP_WHILE_IT_WRITES = """
+import os, signal, sys, uuid
+import workers.app
+from webapp.runs import lifecycle
+from webapp.runs.lifecycle import Token
+with lifecycle.fenced(Token(uuid.UUID(sys.argv[1]), 1)):
+    print("writing", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_worker_that_falls_asleep_in_the_middle_of_a_write_loses_its_run_too(environment: dict[str, str], start: Start) -> None:
+    """It holds the run's row, which whoever takes the run needs: the database ends its session."""
+    held = running_claim()
+    sleeper = start(Program(["-c", FALLS_ASLEEP_WHILE_IT_WRITES, str(held.run_id)], environment))
+    wait_for(lambda: "writing" in sleeper.output, what="the write to begin")
+    Attempt.objects.update(heartbeat_at=Now() - timedelta(hours=1))
+
+    taken = wait_for(lifecycle.requeue_expired, what="the run to be taken away")
+
+    assert taken == [held.run_id]
+    assert Run.objects.get().state == State.QUEUED

@@ -34,11 +34,18 @@ def test_the_cores_are_shared_out_among_the_slots() -> None:
 
 
 def test_a_run_on_the_cpu_sees_no_gpu_and_a_run_on_gpus_only_its_own() -> None:
-    on_cpu = Share("cpu", (), 1)
-    on_gpus = Share("cuda", (Gpu("GPU-aaa", "H100", 1.0), Gpu("GPU-ccc", "H100", 1.0)), 4)
+    on_cpu = Share("cpu", (), 1, 10**9)
+    on_gpus = Share("cuda", (Gpu("GPU-aaa", "H100", 1.0), Gpu("GPU-ccc", "H100", 1.0)), 4, 10**9)
 
     assert on_cpu.environment == {"CUDA_VISIBLE_DEVICES": ""}
     assert on_gpus.environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaa,GPU-ccc"}
+
+
+def test_networks_lie_in_the_smallest_of_a_runs_gpus_or_in_main_memory() -> None:
+    large, small = Gpu("GPU-aaa", "H100", 1.0, 80 * 10**9), Gpu("GPU-bbb", "A10", 1.0, 24 * 10**9)
+
+    assert Share("cuda", (large, small), 4, 10**9).room == 24 * 10**9
+    assert Share("cpu", (), 1, 10**9).room == 10**9
 
 
 @pytest.mark.parametrize(

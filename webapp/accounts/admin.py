@@ -55,6 +55,7 @@ class MembershipInline(admin.TabularInline[Membership, Project]):
 @admin.register(Project)
 class ProjectAdmin(AuditedAdmin[Project]):
     list_display = ("name", "slug", "created_at")
+    search_fields = ("name", "slug")
     form = ProjectForm
     prepopulated_fields = {"slug": ("name",)}
     inlines = (MembershipInline,)

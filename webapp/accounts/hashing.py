@@ -20,7 +20,7 @@ LONGEST_WAIT = 15.0
 BUSY = "Too many people are signing in just now; try again in a few seconds."
 
 
-class Turns:
+class HashingTurns:
     """At most `at_once` at the same time, and at most `waiting` who wait for their turn."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
@@ -57,7 +57,7 @@ class Turns:
             self._places += 1
 
 
-TURNS = Turns(at_once=max(1, settings.HASHING_MEGABYTES // MEGABYTES_EACH), waiting=settings.HASHING_QUEUE)
+TURNS = HashingTurns(at_once=max(1, settings.HASHING_MEGABYTES // MEGABYTES_EACH), waiting=settings.HASHING_QUEUE)
 
 
 class Argon2InTurn(Argon2PasswordHasher):

@@ -47,6 +47,9 @@ class Project(models.Model):
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
     last_run_number = models.PositiveIntegerField(default=0, editable=False, help_text="Of the newest run; only launching raises it.")
     keep_checkpoints = models.BooleanField(default=False, help_text="Succeeded runs keep their checkpoints beside their student.")
+    served_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a worker last took a run of it: projects are served in turn."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="In the trash since.")
     gone_at = models.DateTimeField(

@@ -54,6 +54,7 @@ class Worker(models.Model):
     gpus = models.JSONField(default=list, help_text="A `{uuid, name, memory_bytes, free_bytes}` for each of them; free as last told.")
     memory_bytes = models.BigIntegerField(default=0, help_text="Main memory of its host.")
     free_memory_bytes = models.BigIntegerField(default=0, help_text="Of it, what could be had without swapping, as last told.")
+    run_memory_bytes = models.BigIntegerField(default=0, help_text="Of its host's memory, what one run may have.")
     model_roots = ArrayField(models.TextField(), default=list, help_text="STILLHOUSE_MODEL_ROOTS: folders of which it opens `hf:` models.")
     hub_models = ArrayField(models.TextField(), default=list, help_text="STILLHOUSE_HUB_MODELS: patterns of hub names that it opens.")
 
@@ -84,6 +85,11 @@ class Worker(models.Model):
         """Whether it has the devices that a run asks for, busy or free. `kind` is cpu, cuda or any."""
         on_gpus = kind in ("cuda", "any") and self.gpu_count >= count
         return on_gpus or (kind in ("cpu", "any") and self.cpu_slots > 0 and count <= 1)
+
+    def memory_for_a_run(self, kind: str) -> int:
+        """Bytes that a run of this device kind may have there at most: of one GPU, or of main memory; of the larger for `any`."""
+        on_gpu = max((int(gpu["memory_bytes"]) for gpu in self.gpus), default=0) if kind in ("cuda", "any") else 0
+        return max(on_gpu, self.run_memory_bytes if kind in ("cpu", "any") else 0)
 
     @property
     def may_claim(self) -> bool:

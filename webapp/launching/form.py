@@ -15,7 +15,7 @@ from engine.spec.sentences import problems_of
 from webapp.launching.fields import BUDGET, CADENCE, PLACE, Field, fields_of, preset_values, show_problems, text_of
 from webapp.launching.launch import LaunchOptions
 
-ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority", "keep_checkpoints")
+ABOUT = ("name", "tags", "notes", "seeds", "with_baseline", "priority", "seconds_limit", "keep_checkpoints")
 """What a launch says beside the spec (LaunchOptions)."""
 
 

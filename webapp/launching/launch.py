@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -27,9 +27,12 @@ from webapp.conflict import Conflict
 from webapp.gate import limits
 from webapp.launching.baseline import baseline_of, refused
 from webapp.launching.fitting import model_problems
-from webapp.runs import lifecycle
-from webapp.runs.actions import MOST_TAGS, Name, Notes, Priority, Tag
+from webapp.runs import lifecycle, quotas
+from webapp.runs.actions import MOST_TAGS, Name, Notes, Priority, Tag, priority_problems
 from webapp.runs.models import IdempotencyKey, Run
+
+if TYPE_CHECKING:
+    from webapp.accounts.permissions import ProjectOfMine
 
 KEY_LENGTH = 200
 
@@ -44,7 +47,13 @@ class LaunchOptions(StrictModel):
     with_baseline: bool = Field(
         False, description="Also run the method's baseline with the same student, task, seed, budget and training settings."
     )
-    priority: Priority = Field(0, description="Higher goes first.")
+    priority: Priority = Field(0, description="Higher goes first; above 0 for the project's owners alone.")
+    seconds_limit: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="Seconds of work after which the run is stopped, with a checkpoint; the operator's limit when empty.",
+    )
     keep_checkpoints: bool = Field(False, description="Keep the checkpoints after the run has succeeded.")
 
 
@@ -104,7 +113,7 @@ def clone(run: Run, user: User, changes: Any = None) -> Run:
     limits.spend("launch", str(user.pk))
     if not isinstance(changes, Mapping | None):
         raise SpecError.at("", "the body must be a JSON object with the fields to change.")
-    options, spec, _ = _understood(project, _changed(body_of(run), upgraded(changes or {})), one_run=True)
+    options, spec, _ = _understood(project, user, _changed(body_of(run), upgraded(changes or {})), one_run=True)
     (number,) = take_numbers(project)
     clone = _create(project, user, spec, options, name=_name(spec, _student_name(project, spec), spec.seed, options), number=number)
     Run.objects.filter(pk=clone.pk).update(cloned_from=run)
@@ -131,7 +140,8 @@ def body_of(run: Run) -> dict[str, Any]:
         "method_version": 0,
         "tags": list(run.tags),
         "notes": run.notes,
-        "priority": run.priority,
+        "priority": min(run.priority, 0),
+        "seconds_limit": run.seconds_limit,
         "keep_checkpoints": run.keep_checkpoints,
     }
 
@@ -162,8 +172,8 @@ def _student_name(project: Project, spec: RunSpec) -> str:
     return PurePosixPath(ref.name).name or ref.name
 
 
-def _launch(project: Project, user: User, body: Any) -> list[Run]:
-    options, spec, baseline_spec = _understood(project, body)
+def _launch(project: "ProjectOfMine", user: User, body: Any) -> list[Run]:
+    options, spec, baseline_spec = _understood(project, user, body)
     seeds = range(spec.seed, spec.seed + options.seeds)
     numbers = iter(take_numbers(project, len(seeds) * (1 if baseline_spec is None else 2)))
 
@@ -202,7 +212,7 @@ def _changed(body: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _understood(project: Project, body: Any, *, one_run: bool = False) -> tuple[LaunchOptions, RunSpec, RunSpec | None]:
+def _understood(project: "ProjectOfMine", user: User, body: Any, *, one_run: bool = False) -> tuple[LaunchOptions, RunSpec, RunSpec | None]:
     """Options, a complete spec whose models exist, and its baseline's when it is asked for. Raises SpecError with all that is wrong in any."""
     if not isinstance(body, Mapping):
         raise SpecError.at("", "the body must be a JSON object with at least method and task.")
@@ -211,17 +221,26 @@ def _understood(project: Project, body: Any, *, one_run: bool = False) -> tuple[
     given = {name: body[name] for name in LaunchOptions.model_fields if name in body}
     found = examined({name: value for name, value in body.items() if name not in LaunchOptions.model_fields})
     problems = problems_of(LaunchOptions, given) + found.problems
+    problems += priority_problems(user, project, Role(project.my_role), given.get("priority"))
     baseline = None
     if found.spec is not None:
         said = {one.field for one in problems}
         further = _catalog_problems(found.spec) + model_problems(project, found.spec) + _seed_problems(found.spec, given, one_run=one_run)
         problems += [one for one in further if one.field not in said]
+        problems += _quota_problems(project, user, found.spec, given)
         if given.get("with_baseline") is True and not one_run:
             baseline, refused_baseline = _baseline_of(project, found.spec, alone=bool(problems))
             problems += refused_baseline
     if problems or found.spec is None:
         raise SpecError(problems)
     return LaunchOptions.model_validate(given), found.spec, baseline
+
+
+def _quota_problems(project: Project, user: User, spec: RunSpec, given: Mapping[str, Any]) -> list[Problem]:
+    """What the project's or the person's quota refuses of the runs asked for."""
+    seeds, seconds = given.get("seeds", 1), given.get("seconds_limit")
+    runs = (seeds if isinstance(seeds, int) else 1) * (2 if given.get("with_baseline") is True else 1)
+    return quotas.problems(project, user, runs=runs, steps=spec.total_steps, seconds=seconds if isinstance(seconds, int) else None)
 
 
 def _seed_problems(spec: RunSpec, given: Mapping[str, Any], *, one_run: bool) -> list[Problem]:
@@ -276,6 +295,7 @@ def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions,
         seed=spec.seed,
         priority=options.priority,
         keep_checkpoints=options.keep_checkpoints,
+        seconds_limit=quotas.seconds_limit(project, user, options.seconds_limit),
         device_kind="any" if spec.device == "auto" else spec.device,
         device_count=spec.devices,
         total_steps=spec.total_steps,

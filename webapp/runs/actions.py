@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from pydantic import AfterValidator, Field, StringConstraints
 
-from engine.errors import SpecError
+from engine.errors import Problem, SpecError
 from engine.spec.cards import StrictModel
 from engine.spec.sentences import problems_of
 from webapp import legible
 from webapp.accounts import audit
-from webapp.accounts.models import Role, User
+from webapp.accounts.models import Project, Role, User
+from webapp.accounts.permissions import require
 from webapp.api.body import unstorable
 from webapp.runs import doorbell, lifecycle
 from webapp.runs.access import run_for
@@ -108,12 +110,29 @@ def edit(user: User, run_id: UUID, changes: Any) -> Run:
     if "tags" in new:
         new["tags"] = list(dict.fromkeys(new["tags"]))
     priority = new.pop("priority", None)
+    if (
+        priority is not None
+        and priority != run.priority
+        and (problems := priority_problems(user, run.project, Role(run.my_role), priority))
+    ):
+        raise SpecError(problems)
     if new:
         Run.objects.filter(pk=run.pk).update(**new)
         doorbell.announce(run.pk, ["state"])
     if priority is not None:
         lifecycle.set_priority(run, user, priority)
     return _done(user, run, "edited", fields=sorted(changes))
+
+
+def priority_problems(user: User, project: Project, role: Role, priority: Any) -> list[Problem]:
+    """Why the person may not give a run this priority: before those of everybody else is for the project's owners."""
+    if not isinstance(priority, int) or priority <= 0 or priority not in PRIORITIES:
+        return []
+    try:
+        require(user, project, role, Role.OWNER)
+    except PermissionDenied as error:
+        return [Problem("priority", f"must be at most 0, but for the project's owners; got {priority}. {error}")]
+    return []
 
 
 def _done(user: User, run: Run, verb: str, **detail: Any) -> Run:

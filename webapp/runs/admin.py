@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from webapp.runs.models import Run
+from webapp.runs.models import Quota, Run
 
 
 @admin.register(Run)
@@ -21,3 +21,12 @@ class RunAdmin(admin.ModelAdmin[Run]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
         return False
+
+
+@admin.register(Quota)
+class QuotaAdmin(admin.ModelAdmin[Quota]):
+    """What a project or a person may have at most. Empty fields leave it to the operator's defaults."""
+
+    list_display = ("__str__", "queued_runs", "running_runs", "steps", "seconds", "store_bytes")
+    list_select_related = ("project", "person")
+    autocomplete_fields = ("project", "person")

@@ -83,6 +83,9 @@ class Run(models.Model):
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
     device_kind = models.CharField(max_length=8, choices=[("cpu", "CPU"), ("cuda", "GPU"), ("any", "Any")], default="any")
     device_count = models.PositiveSmallIntegerField(default=1)
+    seconds_limit = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Seconds of work after which it is stopped, counted since a person last said go; null for never."
+    )
     attempt = models.PositiveIntegerField(default=0)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     stop_requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -143,6 +146,7 @@ class Attempt(models.Model):
     by = models.ForeignKey("fleet.Worker", null=True, blank=True, on_delete=models.SET_NULL, related_name="attempts")
     pid = models.PositiveIntegerField(null=True, help_text="Of the child process.")
     device = models.CharField(max_length=200, blank=True)
+    device_kind = models.CharField(max_length=8, blank=True, db_default="", help_text="cpu or cuda.")
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
     silent_since = models.DateTimeField(null=True, blank=True)
@@ -343,3 +347,29 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["project", "user", "key"], name="idempotency_key")]
+
+
+class Quota(models.Model):
+    """What one project, or one person over all projects, may have at most. An empty field leaves it to the operator's defaults
+    (STILLHOUSE_PROJECT_QUOTA, STILLHOUSE_PERSON_QUOTA). `quotas.py` says what counts."""
+
+    project = models.OneToOneField("accounts.Project", null=True, blank=True, on_delete=models.CASCADE, related_name="quota")
+    person = models.OneToOneField(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="quota")
+    queued_runs = models.PositiveBigIntegerField(null=True, blank=True, help_text="Runs that wait at a time.")
+    running_runs = models.PositiveBigIntegerField(null=True, blank=True, help_text="Runs that workers hold at a time; more wait.")
+    steps = models.PositiveBigIntegerField(null=True, blank=True, help_text="Optimizer steps of one run.")
+    seconds = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Seconds of work of one run: the longest time limit that it may have."
+    )
+    store_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Bytes of the runs' files; when they are used up, nothing new is launched."
+    )
+
+    class Meta:
+        verbose_name_plural = "quotas"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(project__isnull=False) ^ Q(person__isnull=False), name="quota_of_a_project_or_a_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"quota of {self.project or self.person}"

@@ -12,7 +12,7 @@ from django.test import Client
 from tests.waiting import wait_for
 from tests.webapp.pages import text_of
 from webapp.accounts import hashing
-from webapp.accounts.hashing import BUSY, MEGABYTES_EACH, TURNS, Turns
+from webapp.accounts.hashing import BUSY, MEGABYTES_EACH, TURNS, HashingTurns
 from webapp.accounts.models import User
 from webapp.gate.refusal import NotNow
 
@@ -23,7 +23,7 @@ PBKDF2 = "pbkdf2_sha256$1000$salt$YywoEuRtRgQQK6dhjp1tfS+BKPYma0oDJk0qBGC33LM="
 class Crowd:
     """Threads that each ask for a turn and keep it until they are let go."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: HashingTurns) -> None:
         self.turns, self.go = turns, threading.Event()
         self.inside: list[int] = []
         self.refused: list[NotNow] = []
@@ -60,7 +60,7 @@ def taken() -> Iterator[None]:
 
 
 def test_so_many_at_once_so_many_wait_and_the_next_is_turned_away() -> None:
-    crowd = Crowd(Turns(at_once=2, waiting=3))
+    crowd = Crowd(HashingTurns(at_once=2, waiting=3))
 
     for _ in range(5):
         crowd.come()
@@ -74,7 +74,7 @@ def test_so_many_at_once_so_many_wait_and_the_next_is_turned_away() -> None:
 
 
 def test_a_place_is_free_again_whatever_happened_in_it() -> None:
-    turns = Turns(at_once=1, waiting=0)
+    turns = HashingTurns(at_once=1, waiting=0)
 
     for _ in range(3):
         with pytest.raises(KeyError), turns.one():
@@ -86,7 +86,7 @@ def test_a_place_is_free_again_whatever_happened_in_it() -> None:
 
 def test_who_waits_too_long_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "LONGEST_WAIT", 0.01)
-    turns = Turns(at_once=1, waiting=1)
+    turns = HashingTurns(at_once=1, waiting=1)
 
     with turns.one(), pytest.raises(NotNow), turns.one():
         pass

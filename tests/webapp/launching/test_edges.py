@@ -189,12 +189,14 @@ def test_the_api_says_by_its_status_whether_runs_are_new(project: Project, opera
 # Clones
 
 
-def test_a_clone_keeps_tags_notes_and_priority_and_is_written_down_with_its_origin(project: Project, operator: User, owner: User) -> None:
-    (origin,) = launch(project, operator, {**SPEC, "name": "first", "tags": ["a"], "notes": "n", "priority": 4})
+def test_a_clone_keeps_tags_notes_and_a_low_priority_and_is_written_down_with_its_origin(
+    project: Project, operator: User, owner: User
+) -> None:
+    (origin,) = launch(project, operator, {**SPEC, "name": "first", "tags": ["a"], "notes": "n", "priority": -4})
 
     made = clone(origin, owner)
 
-    assert (made.tags, made.notes, made.priority, made.cloned_from, made.created_by) == (["a"], "n", 4, origin, owner)
+    assert (made.tags, made.notes, made.priority, made.cloned_from, made.created_by) == (["a"], "n", -4, origin, owner)
     assert made.state == "queued" and made.name == "supervised mlp-16 seed 0"
     entry = AuditEntry.objects.get(verb="cloned")
     assert (entry.user, entry.target, entry.detail) == (owner, f"run {made.pk}", {"name": made.name, "origin": str(origin.pk)})

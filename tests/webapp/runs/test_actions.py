@@ -63,11 +63,11 @@ def test_each_deed_leaves_a_line_in_the_audit_trail(project: Project, operator: 
 def test_an_edit_names_the_fields_that_it_changed_and_the_name_that_it_found(project: Project, operator: User) -> None:
     run = queued_run(project, name="before")
 
-    edited = actions.edit(operator, run.pk, {"tags": ["b", " a ", "b"], "name": " after ", "priority": 7})
+    edited = actions.edit(operator, run.pk, {"tags": ["b", " a ", "b"], "name": " after ", "priority": -7})
 
-    assert (edited.name, edited.tags, edited.priority) == ("after", ["b", "a"], 7)
+    assert (edited.name, edited.tags, edited.priority) == ("after", ["b", "a"], -7)
     assert trail() == [("edited", f"run {run.pk}", {"name": "before", "fields": ["name", "priority", "tags"]})]
-    assert HistoryLine.objects.filter(run=run).latest("pk").reason == "Priority 0 → 7."
+    assert HistoryLine.objects.filter(run=run).latest("pk").reason == "Priority 0 → -7."
 
 
 def test_an_edit_of_nothing_changes_nothing(project: Project, operator: User) -> None:

@@ -27,6 +27,18 @@ def failed_early(run: Run, attempt: Attempt, reason: str) -> bool:
     return elsewhere
 
 
+def needs_more_memory(run: Run, attempt: Attempt, needed: int) -> bool:
+    """The run can't fit into what a run may have at the attempt's worker. Where another that lives has as much, it is for this one no more. Returns
+    whether it is."""
+    if attempt.by_id is None:
+        return False
+    others = Worker.objects.live().claiming().exclude(pk__in=[attempt.by_id, *_refused(run)])
+    if not any(worker.fits(run.device_kind, run.device_count) and worker.memory_for_a_run(run.device_kind) >= needed for worker in others):
+        return False
+    Attempt.objects.filter(pk=attempt.pk).update(not_again=True)
+    return True
+
+
 def made_a_step(run: Run, attempt: Attempt) -> bool:
     """Whether the attempt got anywhere; then its worker is well."""
     if attempt.pid is None or run.step <= attempt.from_step:

@@ -1,18 +1,18 @@
-"""What a worker does with a run: claim it, hold it by its token, write within the fence, settle it.
+"""What a worker does with a run that it has claimed: hold it by its token, write within the fence, settle it.
 
 A worker holds a run by its attempt's number, the token. Every write of a worker begins its transaction with the run's row, `WHERE id AND
 attempt = token AND held`, locked FOR SHARE: no row, no write (LeaseLost). A take-over changes that row, so it waits for a write in flight
 and none can follow it. The heartbeat is on the attempt's row, which no other write touches. Time is the database's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import DurationField, F, QuerySet, Sum
 from django.db.models.functions import Coalesce, Now
 
 from webapp.runs import doorbell, lineage
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 TRIES_WITHOUT_PROGRESS = 3
 """So many attempts in a row may end without a new checkpoint and without an outcome before the run is given up."""
-
-PREFERRED: tuple[doorbell.DeviceKind, ...] = ("cuda", "cpu")
-"""The order in which a run that takes any device is offered them."""
 
 LAST_LINES = 20_000
 """Characters of a child's output that are kept on its attempt."""
@@ -51,29 +48,6 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True)
-class ClaimedRun:
-    """A run that this worker now holds. Paths are relative to the store; `models` maps `run:<uuid>` to an exported student's folder."""
-
-    run_id: UUID
-    attempt: int
-    spec: dict[str, Any]
-    device_kind: doorbell.DeviceKind
-    device_count: int
-    resume_path: str | None
-    from_step: int
-    models: dict[str, str]
-
-    @property
-    def token(self) -> Token:
-        return Token(self.run_id, self.attempt)
-
-    @property
-    def folder(self) -> str:
-        """Where the attempt writes: `runs/<run id>/attempt-<number>`."""
-        return attempt_folder(self.run_id, self.attempt)
-
-
-@dataclass(frozen=True)
 class Orders:
     """What a worker learns with each heartbeat."""
 
@@ -83,46 +57,6 @@ class Orders:
 def attempt_folder(run_id: UUID, attempt: int) -> str:
     """The folder of one attempt, relative to the store. No two attempts share one, so a late writer spoils nothing."""
     return f"{run_folder(run_id)}/attempt-{attempt}"
-
-
-def claim_next(
-    *, worker: str, kinds: tuple[doorbell.DeviceKind, ...], free: Mapping[doorbell.DeviceKind, int], by: UUID | None = None
-) -> ClaimedRun | None:
-    """queued → starting for the best run that fits what is free, or None.
-
-    `by` is the worker's row in the fleet: one that is set aside or does not share the store gets nothing, and nobody a run that it gave away.
-
-    Best is the highest priority, then the longest wait. A run asks for a kind and a number of devices; "any" fits either kind, a GPU first.
-    A row that another worker is claiming is skipped, so two workers never wait for each other and never get the same run.
-    """
-    # A run may take all free GPUs, but of the CPU only one slot.
-    room = {kind: free[kind] if kind == "cuda" else 1 for kind in sorted(kinds, key=PREFERRED.index) if free.get(kind, 0) > 0}
-    fits = Q(pk__in=[])
-    for kind, most in room.items():
-        fits |= Q(device_kind__in=[kind, "any"], device_count__lte=most)
-    with transaction.atomic():
-        queue = Run.objects.select_for_update(skip_locked=True, no_key=True).filter(
-            fits, state=State.QUEUED, deleted_at=None, stop_requested_at=None
-        )
-        if by is not None:
-            queue = elsewhere.not_refused(queue, by)
-        run = queue.order_by("-priority", "queued_at").first()
-        if run is None:
-            return None
-        number, from_step = run.attempt + 1, run.checkpoint_step or 0
-        Run.objects.filter(pk=run.pk).update(attempt=number)
-        Attempt.objects.create(run=run, number=number, worker=worker, by_id=by, from_step=from_step)
-        move(run, State.STARTING, worker, f"Claimed by {worker}.")
-        return ClaimedRun(
-            run_id=run.pk,
-            attempt=number,
-            spec=run.spec,
-            device_kind=next(kind for kind, most in room.items() if run.device_kind in (kind, "any") and run.device_count <= most),
-            device_count=run.device_count,
-            resume_path=run.checkpoint_path or None,
-            from_step=from_step,
-            models=lineage.models_of(run),
-        )
 
 
 def started(token: Token, *, pid: int, device: str) -> None:
@@ -206,10 +140,10 @@ def give_back(token: Token, why: str) -> State:
         return State(enqueue(run, attempt.worker, reason, keep_place=True).state)
 
 
-def settle(token: Token, outcome: "Outcome", last_lines: str = "") -> State:
+def settle(token: Token, outcome: "Outcome", last_lines: str = "", *, time_is_up: bool = False) -> State:
     """running → succeeded, failed or stopped, as the engine said; a success leaves a ModelRecord. Returns the new state.
 
-    A run that stopped though nobody asked for it was interrupted by its worker's shutdown: it goes back into the queue.
+    A run that stopped though nobody asked for it had used up its time, or was interrupted by its worker's shutdown: then it goes back into the queue.
     """
     with _held(token) as run:
         attempt = _end_attempt(token, outcome.status, outcome.reason, last_lines)
@@ -224,12 +158,16 @@ def settle(token: Token, outcome: "Outcome", last_lines: str = "") -> State:
             return _failed(run, attempt, outcome, well=well)
         if run.stop_requested_at is not None:
             return move(run, State.STOPPED, attempt.worker, outcome.reason)
+        if time_is_up:
+            return move(run, State.STOPPED, attempt.worker, out_of_time(run, f"at step {outcome.step}"))
         return State(enqueue(run, attempt.worker, "Its worker is shutting down.", keep_place=True).state)
 
 
 def _failed(run: Run, attempt: Attempt, outcome: "Outcome", *, well: bool) -> State:
     """→ failed; but where the machine was at fault before the first step and another would take the run, → queued for that one."""
     Run.objects.filter(pk=run.pk).update(step=outcome.step)
+    if outcome.needed and elsewhere.needs_more_memory(run, attempt, outcome.needed):
+        return State(enqueue(run, attempt.worker, f"{outcome.reason} It waits for a worker that has as much.", keep_place=True).state)
     another = outcome.machine and not well and elsewhere.failed_early(run, attempt, outcome.reason)
     if another and run.stop_requested_at is None and _tries_without_progress(run) < TRIES_WITHOUT_PROGRESS:
         return State(enqueue(run, attempt.worker, f"{outcome.reason} It is tried on another worker.").state)
@@ -251,6 +189,8 @@ def again_or_end(run: Run, who: str, reason: str, *, keep_place: bool = True) ->
     """What becomes of a run after an attempt that reported no outcome."""
     if run.stop_requested_at is not None:
         return move(run, State.STOPPED, who, f"A stop had been asked for. {reason}")
+    if seconds_left(run) == 0:
+        return move(run, State.STOPPED, who, out_of_time(run, "and did not stop by itself"))
     if _tries_without_progress(run) >= TRIES_WITHOUT_PROGRESS:
         where = f"step {run.checkpoint_step}" if run.checkpoint_step else "the start"
         return move(
@@ -262,16 +202,35 @@ def again_or_end(run: Run, who: str, reason: str, *, keep_place: bool = True) ->
     return State(enqueue(run, who, reason, keep_place=keep_place).state)
 
 
-def _tries_without_progress(run: Run) -> int:
-    """How many of the newest attempts, since a person last said go, died where the run still is."""
+def seconds_left(run: Run) -> float | None:
+    """Of the run's time limit, less the time that workers have held it since a person last said go; None without a limit, never below 0."""
+    if run.seconds_limit is None:
+        return None
+    held = Coalesce("ended_at", Now()) - F("started_at")
+    used = _attempts_since_go(run).aggregate(used=Sum(held, output_field=DurationField()))["used"]
+    return max(0.0, run.seconds_limit - (used.total_seconds() if used else 0.0))
+
+
+def out_of_time(run: Run, where: str) -> str:
+    """Why a run was stopped that nobody stopped."""
+    return f"Its time limit of {run.seconds_limit} s was over {where}; resume it, and it has as long again."
+
+
+def _attempts_since_go(run: Run) -> QuerySet[Attempt]:
+    """Those since a person last launched or resumed the run."""
     said_go = (
         HistoryLine.objects.filter(run=run, after=State.QUEUED, before__in=[State.DRAFT, *ENDED])
         .order_by("-id")
         .values_list("at", flat=True)
         .first()
     )
+    return Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {}))
+
+
+def _tries_without_progress(run: Run) -> int:
+    """How many of the newest attempts, since a person last said go, died where the run still is."""
     tries = 0
-    attempts = Attempt.objects.filter(run=run, **({"started_at__gte": said_go} if said_go else {})).exclude(exit=elsewhere.RETURNED)
+    attempts = _attempts_since_go(run).exclude(exit=elsewhere.RETURNED)
     for attempt in attempts.order_by("-number")[:TRIES_WITHOUT_PROGRESS]:
         without_outcome = attempt.exit in ("crashed", "lost") or (attempt.exit == "failed" and attempt.not_again)
         if not without_outcome or attempt.from_step != (run.checkpoint_step or 0):

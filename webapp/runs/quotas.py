@@ -1,0 +1,130 @@
+"""How much a project and a person may have at a time, and how much they have. Launching asks before it makes a run, a worker before it takes one.
+
+A limit is a row's (`Quota`), else the operator's default, else none. A person's limits count their runs in all projects.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+
+from engine.errors import Problem
+from webapp.accounts.models import Project, User
+from webapp.runs.models import HELD, Artifact, Quota, Run, State
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The limits of a project or a person; None is no limit."""
+
+    queued_runs: int | None = None
+    running_runs: int | None = None
+    steps: int | None = None
+    seconds: int | None = None
+    store_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What counts against an allowance now."""
+
+    queued_runs: int
+    running_runs: int
+    store_bytes: int
+
+
+def allowance_of(whose: Project | User) -> Allowance:
+    """One statement."""
+    row = Quota.objects.filter(project=whose.pk).first() if isinstance(whose, Project) else Quota.objects.filter(person=whose.pk).first()
+    return _allowance(row, _defaults(whose))
+
+
+def usage_of(whose: Project | User) -> Usage:
+    """Runs in the trash count while their files are there. Two statements."""
+    runs = _runs_of(whose)
+    counted = runs.filter(deleted_at=None).aggregate(
+        queued=Count("pk", filter=Q(state=State.QUEUED)), running=Count("pk", filter=Q(state__in=HELD))
+    )
+    stored = Artifact.objects.filter(run__in=runs.values("pk")).aggregate(total=Sum("bytes"))["total"]
+    return Usage(counted["queued"], counted["running"], stored or 0)
+
+
+def problems(project: Project, person: User, *, runs: int, steps: int, seconds: int | None) -> list[Problem]:
+    """Why so many new runs of so many steps each, with this time limit, are refused; empty when they are not.
+
+    Inside the launch's transaction.
+    """
+    found: list[Problem] = []
+    for whose, name, have in ((project, f"the project {project.name}", "has"), (person, "you", "have")):
+        allowed = allowance_of(whose)
+        found += _of_each_run(allowed, f"{name} {have}", steps=steps, seconds=seconds)
+        found += _of_all(allowed, whose, f"{name[0].upper()}{name[1:]} {have}", runs=runs)
+    return found
+
+
+def seconds_limit(project: Project, person: User, asked: int | None) -> int | None:
+    """The time limit that a run gets: the one asked for, else the shortest that the operator, the project or the person sets; None is never."""
+    if asked is not None:
+        return asked
+    limits = (settings.RUN_SECONDS or None, allowance_of(project).seconds, allowance_of(person).seconds)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def full() -> Q:
+    """For a query of queued runs: those whose project or person has as many running as allowed. Four statements, whatever waits."""
+    return Q(project__in=_full_projects()) | Q(created_by__in=_full_people())
+
+
+def _of_each_run(allowed: Allowance, who_has: str, *, steps: int, seconds: int | None) -> Iterator[Problem]:
+    if allowed.steps is not None and steps > allowed.steps:
+        yield Problem("budget", f"comes to {steps:,} steps; {who_has} at most {allowed.steps:,} for a run.")
+    if allowed.seconds is not None and seconds is not None and seconds > allowed.seconds:
+        yield Problem("seconds_limit", f"must be at most {allowed.seconds}, the longest that {who_has} for a run; got {seconds}.")
+
+
+def _of_all(allowed: Allowance, whose: Project | User, who_has: str, *, runs: int) -> Iterator[Problem]:
+    if allowed.queued_runs is None and allowed.store_bytes is None:
+        return
+    rows = Project.objects if isinstance(whose, Project) else User.objects
+    rows.select_for_update(no_key=True).get(pk=whose.pk)  # launches at the same moment are counted one after the other
+    used = usage_of(whose)
+    if allowed.queued_runs is not None and used.queued_runs + runs > allowed.queued_runs:
+        waiting = f"{used.queued_runs:,} of {allowed.queued_runs:,} runs waiting"
+        yield Problem("", f"{who_has} {waiting}, so {runs:,} more can't be queued; wait, or stop some.")
+    if allowed.store_bytes is not None and used.store_bytes >= allowed.store_bytes:
+        full = f"{used.store_bytes:,} bytes of files of runs, of {allowed.store_bytes:,} at most"
+        yield Problem("", f"{who_has} {full}; delete runs for good, or ask an administrator for more.")
+
+
+def _full_projects() -> list[Any]:
+    rows = {row.project_id: row for row in Quota.objects.filter(project__isnull=False)}
+    held = Run.objects.filter(state__in=HELD).order_by().values_list("project").annotate(Count("pk"))
+    return _full(rows, dict(held), settings.PROJECT_QUOTA)
+
+
+def _full_people() -> list[Any]:
+    rows = {row.person_id: row for row in Quota.objects.filter(person__isnull=False)}
+    held = Run.objects.filter(state__in=HELD, created_by__isnull=False).order_by().values_list("created_by").annotate(Count("pk"))
+    return _full(rows, dict(held), settings.PERSON_QUOTA)
+
+
+def _full(rows: Mapping[Any, Quota], held: Mapping[Any, int], defaults: Mapping[str, int]) -> list[Any]:
+    """Those with as many held runs as they may have, or who may have none."""
+    most = {key: _allowance(rows.get(key), defaults).running_runs for key in {*rows, *held}}
+    return [key for key, limit in most.items() if limit is not None and held.get(key, 0) >= limit]
+
+
+def _allowance(row: Quota | None, defaults: Mapping[str, int]) -> Allowance:
+    given = {} if row is None else {name: value for name in settings.QUOTA_NAMES if (value := getattr(row, name)) is not None}
+    return Allowance(**{**defaults, **given})
+
+
+def _defaults(whose: Project | User) -> Mapping[str, int]:
+    defaults: Mapping[str, int] = settings.PROJECT_QUOTA if isinstance(whose, Project) else settings.PERSON_QUOTA
+    return defaults
+
+
+def _runs_of(whose: Project | User) -> QuerySet[Run]:
+    return Run.objects.filter(project=whose.pk) if isinstance(whose, Project) else Run.objects.filter(created_by=whose.pk)
