@@ -41,6 +41,9 @@ CHECKPOINT_LOOKS = 5
 NO_CHECKPOINT = "does not find its checkpoint of step {step}; the run waits for a worker that does. If it is lost, stop the run and retry it from the start."
 """What follows the worker's name where it is."""
 
+LEAVING_SECONDS = 5.0
+"""How long a worker that is to end waits for a database that is away."""
+
 DEATH_SECONDS = 10.0
 """A killed child that is still there after so long is waited for no more."""
 
@@ -184,12 +187,17 @@ def _report_crash(claim: ClaimedRun, reason: str, last_lines: str) -> None:
 
 
 def _persist(write: Callable[[], T], heartbeat: "Heartbeat") -> T:
-    """Does a transaction, again and again while the database is away. Meanwhile the child's messages wait in the pipe, and then its training."""
-    wait = FIRST_WAIT
+    """Does a transaction, again and again while the database is away. Meanwhile the child's messages wait in the pipe, and then its training.
+
+    A worker that is to end waits for LEAVING_SECONDS: then its run is left to whoever finds that its lease has run out.
+    """
+    wait, began = FIRST_WAIT, time.monotonic()
     while True:
         try:
             return write()
         except (OperationalError, InterfaceError) as error:
+            if heartbeat.is_leaving and time.monotonic() - began > LEAVING_SECONDS:
+                raise
             logger.warning("The database does not answer (%s); trying again in %.1f s.", str(error).strip(), wait)
             connection.close()
         heartbeat.check()
@@ -221,6 +229,11 @@ class Heartbeat(threading.Thread):
         self._child = child
         self._bounds.hold(child)
         self.check()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the worker is to end."""
+        return self._leaving.is_set()
 
     def check(self) -> None:
         """Raises LeaseLost when it is lost."""
