@@ -191,10 +191,10 @@ class Campaign:
         return self._service(" beat ")
 
     def _postgres(self) -> "Struck":
-        from django.db import connection
+        from webapp.runs.models import Run
 
         self._kill_server(0)
-        return time.monotonic(), lambda: asked(lambda: connection.ensure_connection() or True)
+        return time.monotonic(), lambda: asked(lambda: Run.objects.exists() or True)
 
     def _valkey(self) -> "Struck":
         self._kill_server(1)

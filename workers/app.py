@@ -82,7 +82,7 @@ def _ensure_servers(**_: Any) -> None:
 
 @beat_init.connect
 def _look_for_silence(**_: Any) -> None:
-    watchdog.mark_silent_in_a_thread()
+    watchdog.take_back_in_a_thread()
 
 
 @worker_init.connect

@@ -80,3 +80,14 @@ def test_a_worker_that_falls_asleep_in_the_middle_of_a_write_loses_its_run_too(e
 
     assert taken == [held.run_id]
     assert Run.objects.get().state == State.QUEUED
+
+
+def test_a_lost_run_is_noticed_though_no_worker_is_left_to_notice_it(start_beat: Callable[[], Program]) -> None:
+    """Beat looks by itself: else the only worker's death would be known when another has started."""
+    held = running_claim()
+    Attempt.objects.update(heartbeat_at=Now() - timedelta(hours=1))
+
+    start_beat()
+
+    wait_for(lambda: Run.objects.get(pk=held.run_id).state == State.QUEUED, seconds=60, what="the run to be taken back")
+    assert Attempt.objects.get().exit == "lost"
