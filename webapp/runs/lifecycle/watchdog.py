@@ -10,8 +10,9 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from webapp.runs import doorbell
+from webapp.runs.lifecycle import doors
 from webapp.runs.lifecycle.workers import Token, again_or_end, worker_of
-from webapp.runs.models import HELD, Attempt, Run, State
+from webapp.runs.models import HELD, Attempt, Run
 
 WATCHDOG = "watchdog"
 """How it signs a line of history."""
@@ -52,14 +53,9 @@ def mark_silent() -> list[UUID]:
 
 
 def ring_for_waiting() -> None:
-    """Rings once for each kind of device that a queued run waits for: doorbells get lost, rows don't."""
-    for kind in Run.objects.filter(state=State.QUEUED, deleted_at=None).order_by().values_list("device_kind", flat=True).distinct():
+    """Rings once at each door behind which a worker has room for a run that waits: doorbells get lost, rows don't."""
+    for kind in doors.worth_ringing():
         doorbell.ring(kind)
-
-
-def something_waits(device_kind: doorbell.DeviceKind) -> bool:
-    """Whether a queued run would take a device of this kind."""
-    return Run.objects.filter(state=State.QUEUED, deleted_at=None, device_kind__in=[device_kind, "any"]).exists()
 
 
 def _current_attempts(seconds: float) -> Any:
