@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
+from webapp import logs
 from webapp.gate import readiness
 from webapp.operate import retention
 from webapp.runs import doorbell, lifecycle
@@ -45,7 +46,8 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
         try:
             if POOL.has_room():
                 doorbell.ring(device_kind)  # there may be more, and another thread or worker for it
-            supervisor.tend(claim, share, leaving=_leaving)
+            with logs.about(claim.run_id, claim.attempt):
+                supervisor.tend(claim, share, leaving=_leaving)
         finally:
             POOL.give_back(share)
     if passed_on < PASS_ON and device_kind in lifecycle.worth_ringing(besides=[_presence.id]):

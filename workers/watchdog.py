@@ -25,9 +25,9 @@ def look_around() -> None:
 
 def take_back() -> None:
     for run_id in lifecycle.mark_silent():
-        logger.warning("The worker of run %s is silent", run_id)
+        logger.warning("The worker of run %s is silent", run_id, extra={"run": run_id})
     for run_id in lifecycle.requeue_expired():
-        logger.warning("Run %s was taken from a worker whose lease ran out", run_id)
+        logger.warning("Run %s was taken from a worker whose lease ran out", run_id, extra={"run": run_id})
 
 
 def take_back_in_a_thread() -> None:

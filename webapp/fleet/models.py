@@ -72,8 +72,6 @@ class Worker(models.Model):
 
     is_set_aside: bool | None = None
     """By the database's clock; only on rows of `live`."""
-    held: int = 0
-    """How many devices its runs have; only on the rows by which doors are chosen (lifecycle/doors.py)."""
 
     objects: ClassVar = WorkerQuerySet.as_manager()
 

@@ -7,6 +7,7 @@ an attempt whose worker is late.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -46,7 +47,7 @@ def _with_room(besides: Collection[UUID]) -> list[tuple[Worker, int]]:
     """Those that take runs, each with how many of its devices no run holds; which they are is not known."""
     heard = Q(attempts__ended_at=None, attempts__heartbeat_at__gte=Now() - timedelta(seconds=settings.SILENT_SECONDS))
     workers = Worker.objects.live().claiming().exclude(pk__in=besides)
-    held = workers.annotate(held=Coalesce(Sum("attempts__run__device_count", filter=heard), 0))
+    held: Any = workers.annotate(held=Coalesce(Sum("attempts__run__device_count", filter=heard), 0))
     return [(worker, worker.cpu_slots + worker.gpu_count - worker.held) for worker in held]
 
 
