@@ -87,6 +87,14 @@ def _is_same(descriptor: int, other: int) -> bool:
         return False
 
 
+def adopt(*names: str) -> None:
+    """What a library has set up for its own loggers gives way: their lines go where ours go. One that it has switched off stays so."""
+    for logger in map(logging.getLogger, names):
+        if logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+
+
 def configuration(*, level: str, form: str, file: str, megabytes: int) -> dict[str, Any]:
     """For Django's LOGGING. Without a `file` all goes to standard error."""
     kept: dict[str, Any] = {"class": "logging.StreamHandler"}
@@ -105,6 +113,5 @@ def configuration(*, level: str, form: str, file: str, megabytes: int) -> dict[s
             "django": {"handlers": [], "level": "INFO", "propagate": True},
             "axes": {"level": "WARNING"},
             **dict.fromkeys(("celery.worker.strategy", "celery.app.trace", "celery.beat"), routine),
-            "uvicorn": {"handlers": [], "propagate": True},
         },
     }

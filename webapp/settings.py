@@ -144,6 +144,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.monitoring.requests.timed",
     "webapp.pool.GiveBack",
     "webapp.gate.caching.NoStore",
     "django.middleware.security.SecurityMiddleware",

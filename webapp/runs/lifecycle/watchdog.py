@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
+from webapp.fleet import tally
 from webapp.runs import doorbell
 from webapp.runs.lifecycle import doors
 from webapp.runs.lifecycle.workers import Token, again_or_end, worker_of
@@ -35,6 +36,7 @@ def requeue_expired() -> list[UUID]:
             # The condition again, in the statement that ends the attempt: a heartbeat may have come in between.
             ended = Attempt.objects.filter(run=run, number=run.attempt, ended_at=None, heartbeat_at__lt=_before(settings.LEASE_SECONDS))
             if ended.update(ended_at=Now(), exit="lost", reason=reason):
+                tally.add({tally.ATTEMPTS + "lost": 1})
                 again_or_end(run, WATCHDOG, reason)
                 taken.append(run.pk)
     return taken
