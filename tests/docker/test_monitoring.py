@@ -10,6 +10,7 @@ import yaml
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+import webapp.turns  # noqa: F401 - as the web server does
 from tests.docker.reading import DOCKER
 from tests.webapp.fleet.workers import worker
 from webapp.monitoring.facts import KEPT

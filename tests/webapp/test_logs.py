@@ -124,3 +124,18 @@ def test_a_line_for_each_doorbell_is_there_for_who_looks_closely(environment: di
     said = run(code, environment | {"STILLHOUSE_LOG_LEVEL": level})
 
     assert said.count("Task received") == 3 * shown
+
+
+def test_uvicorns_lines_are_like_ours_at_its_own_level_and_its_access_log_stays_off(environment: dict[str, str]) -> None:
+    code = """
+import uvicorn
+uvicorn.Config("webapp.asgi:application", log_level="warning", access_log=False).load()
+logging.getLogger("uvicorn.error").info("routine")
+logging.getLogger("uvicorn.error").warning("odd")
+print(logging.getLogger("uvicorn.access").hasHandlers())
+"""
+
+    *lines, access = run(code, environment | {"STILLHOUSE_LOG_FORMAT": "json"}).splitlines()
+
+    assert [json.loads(line)["message"] for line in lines if "uvicorn" in line] == ["odd"]
+    assert access == "False"

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fleet", "0001_the_workers_and_the_store"),
+        ("fleet", "0002_memory_of_a_run"),
     ]
 
     operations = [
