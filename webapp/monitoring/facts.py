@@ -75,9 +75,14 @@ def ask() -> Facts:
 
 
 def _runs() -> tuple[dict[str, int], dict[str, Queue]]:
-    """By state, and of those that wait by the kind of device; without the trash."""
+    """By state, and of those that wait by the kind of device; without the trash and what is in a project that lies there."""
     age = ExpressionWrapper(Now() - Min("queued_at"), output_field=DurationField())
-    counted = Run.objects.filter(deleted_at=None).order_by().values("state", "device_kind").annotate(number=Count("pk"), age=age)
+    counted = (
+        Run.objects.filter(deleted_at=None, project__deleted_at=None)
+        .order_by()
+        .values("state", "device_kind")
+        .annotate(number=Count("pk"), age=age)
+    )
     runs, queues = dict.fromkeys(State.values, 0), {kind: Queue(0, 0.0) for kind in ("any", "cpu", "cuda")}
     for row in counted:
         runs[row["state"]] += row["number"]

@@ -58,6 +58,16 @@ def test_runs_are_counted_by_state_without_the_trash(told: Any, project: Project
     assert runs[("stopped",)] == 0
 
 
+def test_runs_of_a_project_in_the_trash_are_not_counted(told: Any, project: Project) -> None:
+    queued_run(project)
+    before = told("stillhouse_runs")[("queued",)], told("stillhouse_queue_runs")[("cpu",)]
+
+    Project.objects.filter(pk=project.pk).update(deleted_at=Now())
+
+    assert before == (1, 1)
+    assert (told("stillhouse_runs")[("queued",)], told("stillhouse_queue_runs")[("cpu",)]) == (0, 0)
+
+
 def test_the_queue_is_told_by_the_kind_of_device_with_the_age_of_its_oldest(told: Any, project: Project) -> None:
     old = queued_run(project)
     queued_run(project, device_kind="any", device="auto")

@@ -37,7 +37,7 @@ def worth_ringing(*, besides: Collection[UUID] = ()) -> list[doorbell.DeviceKind
 
 
 def _wishes() -> list[Wish]:
-    waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, stop_requested_at=None).order_by()
+    waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, project__deleted_at=None, stop_requested_at=None).order_by()
     gave_away = Attempt.objects.filter(run=OuterRef("pk"), not_again=True, by__isnull=False).order_by("by")
     rows = waiting.annotate(refused=ArraySubquery(gave_away.values("by"))).values_list("device_kind", "device_count", "refused")
     return [Wish(kind, count, tuple(refused)) for kind, count, refused in rows.distinct()]
