@@ -29,4 +29,4 @@ COPY templates /app/templates
 
 USER stillhouse
 HEALTHCHECK --interval=60s --timeout=15s --start-period=60s CMD ["python", "health.py", "worker"]
-CMD ["celery", "--app", "workers.app", "worker", "--loglevel", "INFO"]
+CMD ["celery", "--app", "workers.app", "worker"]

@@ -55,7 +55,10 @@ ENVIRONMENT = {
     "STILLHOUSE_REQUESTS_WAITING": "How many more requests wait for their turn, ten seconds at most; others get 503.",
     "STILLHOUSE_STREAMS": "How many live pages may be open over one web process.",
     "STILLHOUSE_STREAMS_A_PERSON": "How many live pages one person may have open over one web process.",
-    "STILLHOUSE_LOG_LEVEL": "How much web and workers log.",
+    "STILLHOUSE_LOG_LEVEL": "How much web and workers log: DEBUG, INFO, WARNING, ERROR or CRITICAL. DEBUG has a line for each doorbell, too.",
+    "STILLHOUSE_LOG_FORMAT": "`line` for people, or `json`: one object a line, with `run` and `attempt` where it is about one.",
+    "STILLHOUSE_LOG_FILE": "File that a process logs to instead of standard error; one process a file. `serve` names one for each of its own.",
+    "STILLHOUSE_LOG_MEGABYTES": "How large that file may become before it is put aside; four older ones are kept.",
     "STILLHOUSE_SILENT_SECONDS": "After so many seconds without a heartbeat a run is shown as silent.",
     "STILLHOUSE_LEASE_SECONDS": "After so many seconds without a heartbeat a run goes back to the queue.",
     "STILLHOUSE_HEARTBEAT_SECONDS": "Seconds between two heartbeats of a worker.",
@@ -84,7 +87,7 @@ ENVIRONMENT = {
 """What each variable means that belongs to no method or task; theirs stand on their cards. Names and defaults come from the code, and a name without a
 sentence is refused."""
 
-ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds|checked|_quota)$")
+ENVIRONMENT_CALLS = re.compile(r"(environ\.get|environ\.setdefault|getenv|_flag|_list|_number|_seconds|checked|_quota|_one_of)$")
 
 
 def pages() -> Iterator[tuple[Path, str]]:

@@ -92,12 +92,12 @@ class Program:
 
 def worker(environment: Mapping[str, str], *, slots: int = 2) -> Program:
     """A Celery worker with so many CPU slots. It is ready when it says so: `ready.`"""
-    arguments = ["-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    arguments = ["-m", "celery", "-A", "workers.app", "worker", "--without-gossip", "--without-mingle"]
     return Program(arguments, {**environment, "STILLHOUSE_CPU_SLOTS": str(slots), "OMP_NUM_THREADS": "1"})
 
 
 def beat(environment: Mapping[str, str]) -> Program:
-    return Program(["-m", "celery", "-A", "workers.app", "beat", "--loglevel", "INFO"], environment)
+    return Program(["-m", "celery", "-A", "workers.app", "beat"], environment)
 
 
 def web(environment: Mapping[str, str], port: int) -> Program:

@@ -15,7 +15,7 @@ _django = get_asgi_application()
 from django.conf import settings  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 
-from webapp import store  # noqa: E402
+from webapp import logs, store  # noqa: E402
 from webapp.api.body import too_large  # noqa: E402
 from webapp.gate.address import ClientAddress  # noqa: E402
 from webapp.gate.limits import RequestLimits, sign_in_paths  # noqa: E402
@@ -28,6 +28,7 @@ if "FORWARDED_ALLOW_IPS" in os.environ:
         "FORWARDED_ALLOW_IPS would let uvicorn believe X-Forwarded-For before Stillhouse looks at it; unset it, and name your proxies in STILLHOUSE_TRUSTED_PROXIES."
     )
 
+logs.adopt("uvicorn", "uvicorn.access")
 store.close_to_others()
 
 

@@ -4,6 +4,7 @@ Unset, DATABASE_URL and REDIS_URL mean the embedded servers under STILLHOUSE_HOM
 """
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,7 @@ import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp import outside, servers
+from webapp import logs, outside, servers
 from webapp.gate.address import trusted_proxies
 from webapp.gate.rates import Rate
 from webapp.secret_key import kept_secret
@@ -50,6 +51,15 @@ def _quota(name: str, default: str) -> dict[str, int]:
         if key not in QUOTA_NAMES or limits[key] < 1:
             raise ImproperlyConfigured(f"{name}: {pair!r} must be one of {', '.join(QUOTA_NAMES)}, an equals sign, and a number from 1 on.")
     return limits
+
+
+def _one_of(name: str, default: str, known: Sequence[str]) -> str:
+    """In whichever case it is written."""
+    text = os.environ.get(name, default).strip()
+    for each in known:
+        if each.lower() == text.lower():
+            return each
+    raise ImproperlyConfigured(f"{name} must be one of {', '.join(known)}; got {text!r:.80}.")
 
 
 HOME = servers.home()
@@ -134,6 +144,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.monitoring.requests.timed",
     "webapp.pool.GiveBack",
     "webapp.gate.caching.NoStore",
     "django.middleware.security.SecurityMiddleware",
@@ -309,14 +320,13 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("STILLHOUSE_LOG_LEVEL", "INFO")},
-    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "axes": {"level": "WARNING"}},
-}
+LOG_LEVEL = _one_of("STILLHOUSE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOGGING = logs.configuration(
+    level=LOG_LEVEL,
+    form=_one_of("STILLHOUSE_LOG_FORMAT", "line", logs.FORMATS),
+    file=os.environ.get("STILLHOUSE_LOG_FILE", ""),
+    megabytes=_number("STILLHOUSE_LOG_MEGABYTES", "10", least=1),
+)
 
 # What a project, and a person over all projects, may have at most where an administrator has set nothing else: `queued_runs=10000, store_bytes=500e9`.
 PROJECT_QUOTA = _quota("STILLHOUSE_PROJECT_QUOTA", "queued_runs=10000")

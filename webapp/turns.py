@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
+from prometheus_client import Gauge
 
 from webapp.gate.refusal import NotNow, response_to
 
+WAITING = Gauge("stillhouse_requests_waiting", "Requests that wait for their turn in this web process.")
 RETRY_SECONDS = 5
 SENTENCE = "Too many requests are waiting for an answer; ask again in a few seconds."
 
@@ -56,6 +58,7 @@ class Turns:
             return False
         self.queue += 1
         turn, gone = asyncio.ensure_future(self._turns.acquire()), asyncio.ensure_future(receive())
+        WAITING.inc()
         try:
             await asyncio.wait({turn, gone}, timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED)
             return turn.done()
@@ -63,6 +66,7 @@ class Turns:
             turn.cancel()
             gone.cancel()
             self.queue -= 1
+            WAITING.dec()
 
 
 async def _whole(receive: ASGIReceiveCallable) -> deque[ASGIReceiveEvent]:

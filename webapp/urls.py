@@ -5,11 +5,12 @@ from django.urls import include, path
 
 from webapp import health
 from webapp.figures import plotly
+from webapp.monitoring.views import metrics
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
-    path("metrics", health.metrics, name="metrics"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("webapp.api_urls")),
     path("vendor/plotly-<str:plotly_version>.min.js", plotly.bundle, name="plotly"),

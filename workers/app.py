@@ -13,7 +13,7 @@ from typing import Any
 
 import django
 from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery.signals import beat_init, setup_logging, worker_init
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
@@ -71,6 +71,11 @@ app.conf.update(
         },
     },
 )
+
+
+@setup_logging.connect
+def _log_as_the_settings_say(**_: Any) -> None:
+    """Django has set it up; that somebody is connected keeps Celery from replacing it. --loglevel says nothing any more."""
 
 
 @worker_init.connect

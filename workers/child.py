@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -80,7 +81,7 @@ class EventSender:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[tuple[float, Event]] = deque()
         self._room = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send_all, daemon=True, name="sender")
@@ -90,7 +91,7 @@ class EventSender:
 
     def emit(self, event: Event) -> None:
         """Takes an event on the training thread: an append (a deque's is atomic), unless the supervisor is far behind."""
-        self._waiting.append(event)
+        self._waiting.append((time.monotonic(), event))
         if len(self._waiting) >= BUFFERED:
             with self._room:
                 self._room.wait_for(lambda: len(self._waiting) < BUFFERED)
@@ -110,7 +111,7 @@ class EventSender:
                 with self._room:
                     self._room.notify_all()
                 if batch:
-                    self._pipe.send_bytes(wire.encode(batch))
+                    self._pipe.send_bytes(wire.encode([event for _, event in batch], since=batch[0][0]))
                 if last and not self._waiting:
                     return
                 pause = SEND_SECONDS if batch else min(1.2 * pause, IDLE_SECONDS)

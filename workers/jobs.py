@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
+from webapp import logs
 from webapp.gate import readiness
 from webapp.operate import retention
 from webapp.runs import doorbell, lifecycle
@@ -33,7 +34,8 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
     """Claims and runs the best run that fits this worker, and then the next, until nothing fits.
 
     The message names no run: whichever waits longest is the right one, and a message that comes twice finds nothing. Redis hands a message
-    to one worker, which may be full while another is idle: then it rings again, and Redis serves whoever has listened longest.
+    to one worker, which may be full while another is idle: then it rings again, and Redis serves whoever has listened longest. Where no other
+    has room it does not: whoever gets room looks for more by itself.
     """
     while not _leaving.is_set() and not readiness.wrong_version() and _presence.may_claim():  # each says in the log why not
         with POOL.choosing() as free:
@@ -44,10 +46,11 @@ def answer_the_doorbell(device_kind: doorbell.DeviceKind, passed_on: int = 0) ->
         try:
             if POOL.has_room():
                 doorbell.ring(device_kind)  # there may be more, and another thread or worker for it
-            supervisor.tend(claim, share, leaving=_leaving)
+            with logs.about(claim.run_id, claim.attempt):
+                supervisor.tend(claim, share, leaving=_leaving)
         finally:
             POOL.give_back(share)
-    if passed_on < PASS_ON and lifecycle.something_waits(device_kind):
+    if passed_on < PASS_ON and device_kind in lifecycle.worth_ringing(besides=[_presence.id]):
         doorbell.ring(device_kind, passed_on=passed_on + 1)
 
 

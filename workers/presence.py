@@ -6,10 +6,12 @@ ever; what it found last is what is written.
 
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,10 +24,11 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models.functions import Now
 
 from engine.models.foreign import HUB, ROOTS
-from webapp.fleet import store
+from webapp.fleet import store, tally
 from webapp.fleet.models import Worker
 from webapp.runs import doorbell
 from workers.devices import Pool, list_gpus
+from workers.sink import LAGS
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +98,7 @@ class Presence:
             self._facts = self._facts | _free_memory(self._pool)
             problem = store.problem_of(Path(settings.STORE), self.id)
             self._marker = store.known() or ""
+            self._facts = self._facts | ({} if problem else _room_of(Path(settings.STORE)))
         except (DatabaseError, InterfaceError) as error:
             connection.close()
             logger.warning("The database does not answer (%s); what it knows of the store is asked again.", str(error).strip())
@@ -110,6 +114,7 @@ class Presence:
 
     def _beat(self) -> None:
         try:
+            _tell_lags()
             # Nobody rang while no run could be taken, or rang in vain.
             if self._write() and not self.problem:
                 for kind in self._pool.kinds:
@@ -155,6 +160,25 @@ def _free_memory(pool: Pool) -> dict[str, Any]:
         if gpu.uuid in own
     ]
     return {"memory_bytes": memory.total, "free_memory_bytes": memory.available, "gpus": gpus}
+
+
+def _room_of(folder: Path) -> dict[str, Any]:
+    with suppress(OSError):
+        found = shutil.disk_usage(folder)
+        return {"store_bytes": found.total, "store_free_bytes": found.free}
+    return {}
+
+
+def _tell_lags() -> None:
+    """What this worker's runs have measured since the last heartbeat."""
+    new = LAGS.take()
+    if not new:
+        return
+    try:
+        tally.add(new)
+    except (DatabaseError, InterfaceError):
+        LAGS.give_back(new)
+        raise
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from engine.events import Activity, Artifact, Checkpoint, Evaluation, Event, Log, Metrics, Outcome, PhaseStarted, Progress
 from webapp.api.body import NO_TEXT
 from webapp.finite import finite
+from webapp.fleet.lag import Lags
 from webapp.runs import doorbell, lifecycle, models
 from webapp.runs.history import headline, points
 from webapp.runs.lifecycle import ClaimedRun
@@ -32,6 +33,9 @@ FULL = 100_000
 
 LINE_LENGTH = 10_000
 
+LAGS = Lags()
+"""Of all runs of this worker; told with its heartbeat."""
+
 E = TypeVar("E", bound=Event)
 
 
@@ -46,6 +50,7 @@ class Sink:
         self._began = self._flushed = time.monotonic()
         self._blocks: list[MetricBlock] = []
         self._events: list[Event] = []
+        self._since: list[float] = []
         self._points = 0
         self._first = True
         self._trying: int | None = None
@@ -54,6 +59,7 @@ class Sink:
     def add(self, message: Message) -> None:
         self._blocks += message.blocks
         self._events += [event for event in message.events if not isinstance(event, Activity)]  # its supervisor's affair
+        self._since += [] if message.since is None else [message.since]
         self._points += sum(block.values.size for block in message.blocks)
         for event in message.events:
             if isinstance(event, Progress):
@@ -88,10 +94,12 @@ class Sink:
         except DatabaseError:
             self._history.forget()
             raise
+        for since in self._since:
+            LAGS.measured(max(0.0, time.monotonic() - since))
         self._first = self._first and not self._blocks
         if self._kept is not None:
             kept_checkpoints.forget_all_but(self._kept)
-        self._kept, self._trying, self._blocks, self._events, self._points = None, None, [], [], 0
+        self._kept, self._trying, self._blocks, self._events, self._since, self._points = None, None, [], [], [], 0
 
     def _write(self, number: int, *, last: bool) -> None:
         """Within the transaction."""

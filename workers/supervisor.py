@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from engine.events import Outcome
 from engine.models.foreign import policy_of_workers
+from webapp import logs
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from webapp.runs.templatetags.shown import duration
@@ -247,9 +248,10 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._done.wait(settings.HEARTBEAT_SECONDS):
-                self._bounds.enforce()
-                self._beat()
+            with logs.about(self._token.run_id, self._token.attempt):
+                while not self._done.wait(settings.HEARTBEAT_SECONDS):
+                    self._bounds.enforce()
+                    self._beat()
         finally:
             connection.close()
 

@@ -6,6 +6,7 @@ import threading
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
+from webapp.fleet import tally
 from webapp.gate import readiness
 from webapp.operate.models import note
 from webapp.runs import lifecycle
@@ -17,6 +18,7 @@ HEARD = "watchdog"
 def look_around() -> None:
     """Two stages of loss: a worker that is late is marked silent, one whose lease has run out loses its run. Then rings for all that waits,
     because a flushed Redis has forgotten its messages. Any number of watchdogs may do this at once."""
+    tally.add({tally.LOOKS: 1})
     take_back()
     lifecycle.forgive_where_nobody_else_is_left()
     lifecycle.ring_for_waiting()
@@ -25,9 +27,9 @@ def look_around() -> None:
 
 def take_back() -> None:
     for run_id in lifecycle.mark_silent():
-        logger.warning("The worker of run %s is silent", run_id)
+        logger.warning("The worker of run %s is silent", run_id, extra={"run": run_id})
     for run_id in lifecycle.requeue_expired():
-        logger.warning("Run %s was taken from a worker whose lease ran out", run_id)
+        logger.warning("Run %s was taken from a worker whose lease ran out", run_id, extra={"run": run_id})
 
 
 def take_back_in_a_thread() -> None:

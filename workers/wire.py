@@ -5,6 +5,7 @@ values (float64, a row a step). A block is a stretch of steps that recorded the 
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -46,16 +47,21 @@ class MetricBlock:
 
 @dataclass(frozen=True)
 class Message:
-    """What a child sent at once, in the order in which it happened among blocks and among events."""
+    """What a child sent at once, in the order in which it happened among blocks and among events.
+
+    `since` is when the oldest of it happened, by `time.monotonic`, which the processes of a machine share.
+    """
 
     blocks: list[MetricBlock]
     events: list[Event]
+    since: float | None = None
 
 
-def encode(batch: Sequence[Event]) -> bytes:
+def encode(batch: Sequence[Event], *, since: float | None = None) -> bytes:
     """A batch of events as one message. Reads the metrics' tensors, so it may wait for a GPU."""
     blocks, others = _blocks(batch), [event for event in batch if not isinstance(event, Metrics)]
     head = {
+        "since": since,
         "blocks": [{"names": block.names, "rows": len(block.steps)} for block in blocks],
         "events": [{"is": type(event).__name__} | asdict(event) for event in others],
     }
@@ -80,9 +86,17 @@ def decode(data: bytes) -> Message:
             values = np.frombuffer(data, "<f8", rows * len(names), place + 8 * rows).reshape(rows, len(names))
             blocks.append(MetricBlock(names, steps, values))
             place += 8 * rows * (1 + len(names))
-        return Message(blocks, [_event(entry) for entry in head["events"]])
+        return Message(blocks, [_event(entry) for entry in head["events"]], _moment(head.get("since")))
     except (AttributeError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"not a message: {error}") from error
+
+
+def _moment(since: Any) -> float | None:
+    if since is None:
+        return None
+    if not math.isfinite(since):
+        raise ValueError(f"not a message: it happened at {since}")
+    return float(since)
 
 
 def _event(entry: dict[str, Any]) -> Event:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from kombu import Connection
 from tests.waiting import wait_for
 from webapp import servers
 from webapp.servers.__main__ import main as servers_command
+from webapp.servers.bounded import MOST_BYTES
 
 
 @pytest.fixture
@@ -92,6 +94,24 @@ def test_ensure_from_four_processes_at_once_starts_each_server_once(own_home: Pa
     ]
     assert sorted(p.pid for p in of_this_home if p.info["name"] in {"postgres", "valkey-server"}) == sorted(pids())
     assert where.data.exists()
+
+
+def test_their_logs_are_bounded_while_they_write_them(own_home: Path) -> None:
+    servers.ensure()
+    logs = [server.log for server in servers.status()]
+    for log in logs:
+        with log.open("ab") as file:
+            file.write(b"old\n" * (MOST_BYTES // 4))
+
+    servers.keep_logs_bounded()
+    emptied = [log.stat().st_size for log in logs]
+    with psycopg.connect(servers.addresses().database_url) as connection, suppress(psycopg.Error):
+        connection.execute("SELECT no_such_column")
+
+    wait_for(lambda: "no_such_column" in logs[0].read_text(), what="PostgreSQL's complaint")
+    assert emptied == [0, 0]
+    assert logs[0].stat().st_size < 10_000
+    assert [log.with_name(f"{log.name}.1").stat().st_size for log in logs] == [MOST_BYTES] * 2
 
 
 def test_the_servers_outlive_the_process_that_started_them(own_home: Path) -> None:

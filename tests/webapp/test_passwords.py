@@ -122,9 +122,9 @@ def test_neither_a_workers_banner_nor_its_complaints_have_it(
     servers: str, program: str, known: dict[str, str], start: Callable[[Program], Program]
 ) -> None:
     environment = known | (NOWHERE if servers == "gone" else {})
-    words = ["-m", "celery", "-A", "workers.app", program, "--loglevel", "DEBUG"]
+    words = ["-m", "celery", "-A", "workers.app", program]
 
-    started = start(Program(words, environment | {"STILLHOUSE_CPU_SLOTS": "1"}))
+    started = start(Program(words, environment | {"STILLHOUSE_CPU_SLOTS": "1", "STILLHOUSE_LOG_LEVEL": "DEBUG"}))
 
     said = "Connection refused" if servers == "gone" else {"worker": "ready.", "beat": "Sending due task"}[program]
     wait_for(lambda: said in started.output or not started.is_running(), seconds=60, what=f"{said!r}")

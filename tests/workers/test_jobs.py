@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.runs import queued_run
+from tests.webapp.fleet.workers import gpus, worker
 from webapp.runs.models import Attempt, Run
 from workers.jobs import PASS_ON, answer_the_doorbell, keep_watch
 from workers.supervisor import _cause
@@ -28,9 +29,9 @@ def rings_of(django_capture_on_commit_callbacks: Any) -> Rings:
 
 @pytest.mark.servers
 @pytest.mark.django_db
-def test_a_ring_for_what_does_not_fit_is_passed_on_to_others_a_limited_number_of_times(rings_of: Rings) -> None:
+def test_a_ring_that_another_worker_has_room_for_is_passed_on_a_limited_number_of_times(rings_of: Rings) -> None:
     queued_run(device_kind="cuda", device="auto")
-    Run.objects.update(device_count=9999)  # more than any worker has
+    worker(**gpus(1))
 
     passed = {number: rings_of(lambda number=number: answer_the_doorbell("cuda", number)) for number in (0, 3, PASS_ON - 1, PASS_ON)}  # type: ignore[misc]
 
@@ -40,9 +41,19 @@ def test_a_ring_for_what_does_not_fit_is_passed_on_to_others_a_limited_number_of
 
 @pytest.mark.servers
 @pytest.mark.django_db
+def test_a_ring_for_what_fits_nobody_is_not_passed_on(rings_of: Rings) -> None:
+    queued_run(device_kind="any", device="auto")
+    Run.objects.update(device_count=9)
+    worker(**gpus(8))
+
+    assert [rings_of(lambda kind=kind: answer_the_doorbell(kind)) for kind in ("cpu", "cuda")] == [[], []]  # type: ignore[misc]
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
 def test_a_ring_for_nothing_is_not_passed_on(rings_of: Rings) -> None:
     queued_run(device_kind="cuda", device="auto")
-    Run.objects.update(device_count=9999)
+    worker(gpu_count=1)
 
     assert rings_of(lambda: answer_the_doorbell("cpu")) == []
 
@@ -51,6 +62,7 @@ def test_a_ring_for_nothing_is_not_passed_on(rings_of: Rings) -> None:
 @pytest.mark.django_db
 def test_the_watchs_job_rings_for_what_waits(rings_of: Rings) -> None:
     queued_run(device_kind="any", device="auto")
+    worker(gpu_count=1)
 
     assert sorted(rings_of(keep_watch)) == [["cpu", 0], ["cuda", 0]]
 

@@ -25,6 +25,12 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         heard = self.filter(left_at=None, heard_at__gte=Now() - timedelta(seconds=settings.SILENT_SECONDS))
         return heard.annotate(is_set_aside=Q(set_aside_until__gt=Now())).order_by("name", "started_at")
 
+    def lately(self) -> Self:
+        """Those that have not left and were heard of within the hour, each with `is_silent` and `is_set_aside`."""
+        heard = self.filter(left_at=None, heard_at__gte=Now() - timedelta(hours=1))
+        late = Q(heard_at__lt=Now() - timedelta(seconds=settings.SILENT_SECONDS))
+        return heard.annotate(is_silent=late, is_set_aside=Q(set_aside_until__gt=Now())).order_by("name", "started_at")
+
     def claiming(self) -> Self:
         """Those that may take runs: they share the store and are not set aside."""
         return self.not_set_aside().filter(store_problem="")
@@ -55,6 +61,8 @@ class Worker(models.Model):
     memory_bytes = models.BigIntegerField(default=0, help_text="Main memory of its host.")
     free_memory_bytes = models.BigIntegerField(default=0, help_text="Of it, what could be had without swapping, as last told.")
     run_memory_bytes = models.BigIntegerField(default=0, help_text="Of its host's memory, what one run may have.")
+    store_bytes = models.BigIntegerField(default=0, db_default=0, help_text="Size of the store's file system; 0 until it is known.")
+    store_free_bytes = models.BigIntegerField(default=0, db_default=0, help_text="Of it, what could be written, as last told.")
     model_roots = ArrayField(models.TextField(), default=list, help_text="STILLHOUSE_MODEL_ROOTS: folders of which it opens `hf:` models.")
     hub_models = ArrayField(models.TextField(), default=list, help_text="STILLHOUSE_HUB_MODELS: patterns of hub names that it opens.")
 
@@ -71,7 +79,9 @@ class Worker(models.Model):
     set_aside_reason = models.TextField(blank=True, help_text="The last of the failures that set it aside.")
 
     is_set_aside: bool | None = None
-    """By the database's clock; only on rows of `live`."""
+    """By the database's clock; only on rows of `live` and `lately`."""
+    is_silent: bool | None = None
+    """By the database's clock; only on rows of `lately`."""
 
     objects: ClassVar = WorkerQuerySet.as_manager()
 
@@ -109,3 +119,13 @@ class StoreMarker(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Tally(models.Model):
+    """A count that only grows. See tally.py, which alone writes it."""
+
+    name = models.CharField(max_length=60, primary_key=True)
+    value = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:g}"

@@ -30,7 +30,8 @@ class OwnServers:
             self._hold.remember_servers(started=False)
 
     def look_after(self, say: Callable[[str], None]) -> None:
-        """Starts again what has ended. Raises ServeError when one keeps ending at once, ServersError when one does not start."""
+        """Starts again what has ended, and bounds the logs. Raises ServeError when one keeps ending at once, ServersError when one does not start."""
+        servers.keep_logs_bounded()
         ended = [server for server in servers.wanted() if server.pid is None]
         if not ended:
             return

@@ -25,7 +25,10 @@ STOP_SECONDS = 20.0
 
 @dataclass
 class Service:
-    """One process of ours, in a process group of its own: Ctrl-C reaches us alone, and a kill reaches all its children."""
+    """One process of ours, in a process group of its own: Ctrl-C reaches us alone, and a kill reaches all its children.
+
+    It writes its log by itself and keeps it bounded, so it needs nobody when we are killed; what it prints goes into the same file.
+    """
 
     name: str
     arguments: Sequence[str]
@@ -41,7 +44,8 @@ class Service:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.arguments],
                 cwd=ROOT,
-                env=os.environ | {"STILLHOUSE_HOME": str(servers.home())},  # by which a later serve knows them for this home's
+                # By the home a later serve knows them for its own.
+                env=os.environ | {"STILLHOUSE_HOME": str(servers.home()), "STILLHOUSE_LOG_FILE": str(self.log)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -80,8 +84,8 @@ class Services:
         ]
         self._all = (
             Service("web", web, self.logs / "web.log"),
-            Service("worker", ["celery", "--app", "workers.app", "worker", "--loglevel", "INFO"], self.logs / "worker.log"),
-            Service("beat", ["celery", "--app", "workers.app", "beat", "--loglevel", "WARNING"], self.logs / "beat.log"),
+            Service("worker", ["celery", "--app", "workers.app", "worker"], self.logs / "worker.log"),
+            Service("beat", ["celery", "--app", "workers.app", "beat"], self.logs / "beat.log"),
         )
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from webapp.servers import postgres, valkey
+from webapp.servers.bounded import keep_bounded
 from webapp.servers.places import SOCKET_PATH_LIMIT as SOCKET_PATH_LIMIT
 from webapp.servers.places import Addresses as Addresses
 from webapp.servers.places import ServersError as ServersError
@@ -54,9 +55,16 @@ def ensure() -> Addresses:
     if wanted:
         with one_at_a_time():
             make_folders(where)
+            keep_logs_bounded()
             for start in wanted:
                 start(where)
     return addresses()
+
+
+def keep_logs_bounded() -> None:
+    """To be called now and then while they run."""
+    for server in status():
+        keep_bounded(server.log)
 
 
 def stop() -> None:

@@ -13,8 +13,8 @@ from django.db import transaction
 from kombu import Connection
 
 from tests.runs import claim, queued_run
+from tests.webapp.fleet.workers import gpus, worker
 from webapp.runs import doorbell, lifecycle
-from webapp.runs.models import Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -93,7 +93,10 @@ def test_news_name_their_kinds_once_and_in_order_with_the_number_of_their_batch(
         doorbell.announce(RUN, {"state"})
         doorbell.announce(UUID(int=8), ["state"])
 
-    assert listener.heard() == [{"batch": 12, "kinds": ["log", "points"]}, {"batch": None, "kinds": ["state"]}]
+    assert listener.heard() == [
+        {"batch": 12, "kinds": ["log", "points"], "project": None},
+        {"batch": None, "kinds": ["state"], "project": None},
+    ]
 
 
 def test_nothing_is_rung_or_told_of_a_transaction_that_was_taken_back(committed: Committed, listener: Listener) -> None:
@@ -120,11 +123,11 @@ def test_a_submission_rings_for_its_kind_of_device_and_a_stop_does_not_ring(comm
     assert (rung("cpu"), rung("cuda")) == ([], [])
 
 
-def test_the_watchdog_rings_once_for_each_kind_of_device_that_is_waited_for(committed: Committed) -> None:
+def test_the_watchdog_rings_once_at_each_door_behind_which_there_is_room(committed: Committed) -> None:
+    worker(**gpus(1))
     for _ in range(3):
         queued_run(device_kind="cuda", device="auto")
-    thrown = queued_run()
-    Run.objects.filter(pk=thrown.pk).update(deleted_at="2026-01-01T00:00:00Z")
+    queued_run(device_kind="cpu")
 
     with committed():
         lifecycle.ring_for_waiting()
@@ -161,8 +164,7 @@ def test_every_change_of_a_run_is_told_to_those_who_look_at_it(committed: Commit
     finally:
         listening.close()
 
-    news = [{"batch": None, "kinds": ["state"]}]
-    assert told == [news, news, news, []]
+    assert [[each["kinds"] for each in news] for news in told] == [[["state"]], [["state"]], [["state"]], []]
 
 
 def test_a_ring_that_nobody_answers_is_forgotten_after_a_minute(committed: Committed) -> None:

@@ -234,17 +234,3 @@ def test_the_watchdog_marks_the_late_takes_from_the_lost_and_says_so(settings: A
         ]
     )
     assert not lifecycle.renew(fine.token).stop
-
-
-def test_something_waits_for_a_device_where_a_run_would_take_it() -> None:
-    def waits() -> tuple[bool, bool]:
-        return lifecycle.something_waits("cpu"), lifecycle.something_waits("cuda")
-
-    nothing = waits()
-    gpu = queued_run(device_kind="cuda", device="auto")
-    for_gpu = waits()
-    Run.objects.filter(pk=gpu.pk).update(deleted_at=Now())
-    trashed = waits()
-    queued_run(device_kind="any", device="auto")
-
-    assert (nothing, for_gpu, trashed, waits()) == ((False, False), (False, True), (False, False), (True, True))

@@ -1,11 +1,12 @@
 """The life of a run: the only package that writes a run's state.
 
 `states.py` has the states as data and the one function that changes them; `people.py`, `workers.py`, `watchdog.py` and `retention.py` have
-the verbs of each, `claiming.py` which run a worker gets, `elsewhere.py` which worker may have a run again. Every verb is one short transaction that writes the new state and a line of
+the verbs of each, `claiming.py` which run a worker gets, `elsewhere.py` which worker may have a run again, `doors.py` where ringing helps. Every verb is one short transaction that writes the new state and a line of
 history together.
 """
 
 from webapp.runs.lifecycle.claiming import ClaimedRun, claim_next
+from webapp.runs.lifecycle.doors import worth_ringing
 from webapp.runs.lifecycle.elsewhere import forgive_where_nobody_else_is_left
 from webapp.runs.lifecycle.people import held_for_continuing, request_stop, requeue, restore, set_priority, submit, trash
 from webapp.runs.lifecycle.retention import (
@@ -18,7 +19,7 @@ from webapp.runs.lifecycle.retention import (
     time_is_over,
 )
 from webapp.runs.lifecycle.states import ALLOWED, NotAllowed
-from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting, something_waits
+from webapp.runs.lifecycle.watchdog import mark_silent, requeue_expired, ring_for_waiting
 from webapp.runs.lifecycle.workers import (
     TRIES_WITHOUT_PROGRESS,
     LeaseLost,
@@ -68,10 +69,10 @@ __all__ = [
     "ring_for_waiting",
     "set_priority",
     "settle",
-    "something_waits",
     "stalled",
     "started",
     "submit",
     "time_is_over",
     "trash",
+    "worth_ringing",
 ]

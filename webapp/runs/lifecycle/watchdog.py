@@ -9,9 +9,11 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
+from webapp.fleet import tally
 from webapp.runs import doorbell
+from webapp.runs.lifecycle import doors
 from webapp.runs.lifecycle.workers import Token, again_or_end, worker_of
-from webapp.runs.models import HELD, Attempt, Run, State
+from webapp.runs.models import HELD, Attempt, Run
 
 WATCHDOG = "watchdog"
 """How it signs a line of history."""
@@ -34,6 +36,7 @@ def requeue_expired() -> list[UUID]:
             # The condition again, in the statement that ends the attempt: a heartbeat may have come in between.
             ended = Attempt.objects.filter(run=run, number=run.attempt, ended_at=None, heartbeat_at__lt=_before(settings.LEASE_SECONDS))
             if ended.update(ended_at=Now(), exit="lost", reason=reason):
+                tally.add({tally.ATTEMPTS + "lost": 1})
                 again_or_end(run, WATCHDOG, reason)
                 taken.append(run.pk)
     return taken
@@ -52,14 +55,9 @@ def mark_silent() -> list[UUID]:
 
 
 def ring_for_waiting() -> None:
-    """Rings once for each kind of device that a queued run waits for: doorbells get lost, rows don't."""
-    for kind in Run.objects.filter(state=State.QUEUED, deleted_at=None).order_by().values_list("device_kind", flat=True).distinct():
+    """Rings once at each door behind which a worker has room for a run that waits: doorbells get lost, rows don't."""
+    for kind in doors.worth_ringing():
         doorbell.ring(kind)
-
-
-def something_waits(device_kind: doorbell.DeviceKind) -> bool:
-    """Whether a queued run would take a device of this kind."""
-    return Run.objects.filter(state=State.QUEUED, deleted_at=None, device_kind__in=[device_kind, "any"]).exists()
 
 
 def _current_attempts(seconds: float) -> Any:

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import DurationField, F, QuerySet, Sum
 from django.db.models.functions import Coalesce, Now
 
+from webapp.fleet import tally
 from webapp.runs import doorbell, lineage
 from webapp.runs.history import headline, points
 from webapp.runs.lifecycle import elsewhere
@@ -245,6 +246,7 @@ def _end_attempt(token: Token, exit_word: str, reason: str, last_lines: str) -> 
     Attempt.objects.filter(run_id=token.run_id, number=token.attempt).update(
         ended_at=Now(), exit=exit_word, reason=reason, last_lines=lines, silent_since=None, stalled_since=None
     )
+    tally.add({tally.ATTEMPTS + exit_word: 1})
     return Attempt.objects.get(run_id=token.run_id, number=token.attempt)
 
 

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
+from prometheus_client import Gauge
 
 from webapp.runs.live.bell import Bell, Ring
 from webapp.runs.live.news import Mark
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Rounds = RunRounds | TableRounds
+
+OPEN = Gauge("stillhouse_streams", "Live pages that are open over this web process.")
 
 CHECK_SECONDS = 3.0
 """How long a stream outlives the session or the membership that it was opened with, at most, and the time of a look."""
@@ -94,6 +97,7 @@ class Desk:
 
     def _enter(self, reader: Any, rounds: Any, key: UUID | int) -> None:
         self.readers.add(reader)
+        OPEN.set(len(self.readers))
         rounds.readers.add(reader)
         rounds.woken.set()
         self._keep("bell", self._bell.keep_listening)
@@ -102,6 +106,7 @@ class Desk:
 
     def _leave(self, rounds: Any, key: UUID | int, reader: Any) -> None:
         self.readers.discard(reader)
+        OPEN.set(len(self.readers))
         rounds.readers.discard(reader)
         if not rounds.readers and self._rounds.get(key) is rounds:
             del self._rounds[key]
