@@ -169,7 +169,10 @@ def test_a_lock_is_for_the_address_that_the_proxy_tells_and_what_the_client_writ
     assert list(AccessAttempt.objects.values_list("ip_address", "failures_since_start")) == [("203.0.113.20", 5)]
 
 
-@pytest.mark.parametrize(("forwarded", "status"), [("", 200), ("203.0.113.5", 403), ("127.0.0.1, 203.0.113.5", 403)])
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [("", 200), ("203.0.113.5", 403), ("127.0.0.1, 203.0.113.5", 403), ("127.0.0.1", 403), ("[::1]:443", 403), ("::1", 403)],
+)
 def test_metrics_are_for_this_machine_and_not_for_who_claims_to_be_on_it(web: Web, forwarded: str, status: int) -> None:
     with web.client(forwarded) as client:
         assert client.get("/metrics").status_code == status
