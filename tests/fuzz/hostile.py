@@ -42,6 +42,7 @@ HEADERS: Mapping[str, tuple[str | bytes, ...]] = {
     "Cookie": ("sessionid=" + "x" * 300, "csrftoken=x; sessionid=", b"a=\xff", "messages=garbage", "=;=;", "runs_columns=%00", "columns=a.b.c"),
     "Content-Type": (
         "text/xml", "application/json", "application/json; charset=utf-16", "application/x-www-form-urlencoded; charset=nonsense",
+        "application/x-www-form-urlencoded; charset=utf-16", "multipart/form-data; charset=utf-16; boundary=x",
         "multipart/form-data", "multipart/form-data; boundary=" + "b" * 300, "multipart/form-data; boundary=x", "garbage", "",
     ),
     "HX-Request": ("true", "garbage"),

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.contrib.auth.tokens import default_token_generator
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.http import urlsafe_base64_encode
 
 from tests.runs import queued_run
 from tests.webapp.conftest import token_of
-from webapp.accounts.models import ApiToken, Project, Scope, User
+from webapp.accounts.models import ApiToken, Project, Scope, SignedInSession, User
 from webapp.figures.plotly import VERSION
 from webapp.gate.rates import Rate
 from webapp.runs.models import Artifact
@@ -35,21 +37,35 @@ TOKENS = ("read", "launch", "admin")
 PAGES = """
                                                       nobody   stranger viewer   operator reviewer owner    staff
 GET     /                                             302      302      302      302      302      302      200
+GET     account/                                      302      200      200      200      200      200      200
+GET     account/password/                             302      302      302      302      302      302      302
+POST    account/password/                             302      302      302      302      302      302      302
+POST    account/provider/                             302      404      404      404      404      404      404
+POST    account/provider/remove/                      302      404      404      404      404      404      404
+GET     account/second-factor/                        302      200      200      200      200      200      200
+POST    account/second-factor/                        302      400      400      400      400      400      400
+POST    account/second-factor/codes/                  302      302      302      302      302      302      302
+POST    account/second-factor/off/                    302      302      302      302      302      302      302
+POST    account/sessions/<session_id>/end/            302      404      404      404      404      302      404
+POST    account/sessions/end-others/                  302      302      302      302      302      302      302
 GET     api/v1/docs/                                  200      200      200      200      200      200      200
 HEAD    api/v1/docs/                                  200      200      200      200      200      200      200
 GET     api/v1/schema/                                200      200      200      200      200      200      200
 HEAD    api/v1/schema/                                200      200      200      200      200      200      200
 OPTIONS api/v1/schema/                                200      200      200      200      200      200      200
 GET     artifacts/<artifact_id>/                      302      404      200      200      200      200      404
+GET     audit/                                        302      403      403      403      403      403      200
+GET     audit/export/                                 302      403      403      403      403      403      200
 GET     healthz                                       200      200      200      200      200      200      200
 HEAD    healthz                                       200      200      200      200      200      200      200
 GET     metrics                                       200      200      200      200      200      200      200
-GET     readyz                                        200      200      200      200      200      200      200
 HEAD    metrics                                       200      200      200      200      200      200      200
-HEAD    readyz                                        200      200      200      200      200      200      200
 GET     p/<slug>/                                     302      404      200      200      200      200      404
+GET     p/<slug>/audit/                               302      404      403      403      403      200      404
+GET     p/<slug>/audit/export/                        302      404      403      403      403      200      404
 GET     p/<slug>/compare/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
 GET     p/<slug>/compare/curves/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
+POST    p/<slug>/delete/                              302      404      403      403      403      302      404
 GET     p/<slug>/launch/                              302      404      403      200      200      200      404
 POST    p/<slug>/launch/                              302      404      403      400      400      400      404
 POST    p/<slug>/launch/budget/                       302      404      403      200      200      200      404
@@ -60,12 +76,31 @@ POST    p/<slug>/members/remove/                      302      404      403     
 GET     p/<slug>/methods/                             302      404      200      200      200      200      404
 GET     p/<slug>/methods/<method_id>/                 302      404      200      200      200      200      404
 GET     p/<slug>/models/                              302      404      200      200      200      200      404
+POST    p/<slug>/restore/                             302      404      404      404      404      404      404
+GET     p/<slug>/settings/                            302      404      200      200      200      200      404
+POST    p/<slug>/settings/                            302      404      403      403      403      302      404
 GET     p/<slug>/tokens/                              302      404      200      200      200      200      404
 POST    p/<slug>/tokens/                              302      404      200      200      200      200      404
 POST    p/<slug>/tokens/<token_id>/revoke/            302      404      404      404      404      302      404
 GET     p/<slug>/trash/                               302      404      200      200      200      200      404
+GET     password/                                     200      200      200      200      200      200      200
+HEAD    password/                                     200      200      200      200      200      200      200
+POST    password/                                     200      200      200      200      200      200      200
+PUT     password/                                     200      200      200      200      200      200      200
+OPTIONS password/                                     200      200      200      200      200      200      200
+GET     password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+HEAD    password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+POST    password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+PUT     password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+PATCH   password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+DELETE  password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+OPTIONS password/<uidb64>/<token>/                    302      302      302      302      302      302      302
+GET     password/sent/                                200      200      200      200      200      200      200
+GET     readyz                                        200      200      200      200      200      200      200
+HEAD    readyz                                        200      200      200      200      200      200      200
 GET     runs/<run_id>/                                302      404      200      200      200      200      404
 POST    runs/<run_id>/clone/                          302      404      403      302      302      302      404
+POST    runs/<run_id>/continue/                       302      404      403      302      302      302      404
 GET     runs/<run_id>/curves/                         302      404      200      200      200      200      404
 POST    runs/<run_id>/delete/                         302      404      403      302      302      302      404
 POST    runs/<run_id>/edit/                           302      404      403      302      302      302      404
@@ -81,6 +116,10 @@ PUT     sign-in/                                      200      302      302     
 PATCH   sign-in/                                      405      302      302      302      302      302      302
 DELETE  sign-in/                                      405      302      302      302      302      302      302
 OPTIONS sign-in/                                      200      302      302      302      302      302      302
+GET     sign-in/code/                                 302      302      302      302      302      302      302
+POST    sign-in/code/                                 302      302      302      302      302      302      302
+GET     sign-in/provider/                             404      404      404      404      404      404      404
+GET     sign-in/provider/back/                        404      404      404      404      404      404      404
 POST    sign-out/                                     302      302      302      302      302      302      302
 OPTIONS sign-out/                                     200      200      200      200      200      200      200
 GET     vendor/plotly-<plotly_version>.min.js         200      200      200      200      200      200      200
@@ -88,6 +127,8 @@ GET     vendor/plotly-<plotly_version>.min.js         200      200      200     
 API = """
                                                       nobody   stranger viewer   operator reviewer owner    staff    read     launch   admin
 GET     api/v1/artifacts/<artifact_id>/download/      401      404      200      200      200      200      404      200      200      200
+GET     api/v1/audit/                                 401      403      403      403      403      403      200      403      403      403
+GET     api/v1/audit/export/                          401      403      403      403      403      403      200      403      403      403
 GET     api/v1/compare/?runs=<run_id>,<other_id>  401      404      200      200      200      200      404      200      200      200
 GET     api/v1/compare/curves/?runs=<run_id>,<other_id>  401      404      200      200      200      200      404      200      200      200
 GET     api/v1/me/                                    401      200      200      200      200      200      200      200      200      200
@@ -95,9 +136,15 @@ GET     api/v1/methods/                               401      200      200     
 GET     api/v1/methods/<method_id>/                   401      200      200      200      200      200      200      200      200      200
 GET     api/v1/models/?project=<slug>                 401      404      200      200      200      200      404      200      200      200
 GET     api/v1/projects/                              401      200      200      200      200      200      200      200      200      200
+GET     api/v1/projects/<slug>/                       401      404      200      200      200      200      404      200      200      200
+PATCH   api/v1/projects/<slug>/                       401      400      400      400      400      400      400      400      400      400
+GET     api/v1/projects/<slug>/audit/                 401      404      403      403      403      200      404      403      403      200
+GET     api/v1/projects/<slug>/audit/export/          401      404      403      403      403      200      404      403      403      200
+POST    api/v1/projects/<slug>/delete/                401      400      400      400      400      400      400      400      400      400
 GET     api/v1/projects/<slug>/members/               401      404      200      200      200      200      404      200      200      200
 PUT     api/v1/projects/<slug>/members/<username>/    401      404      403      403      403      400      404      403      403      400
 DELETE  api/v1/projects/<slug>/members/<username>/    401      404      403      403      403      204      404      403      403      204
+POST    api/v1/projects/<slug>/restore/               401      404      404      404      404      404      404      403      403      403
 GET     api/v1/projects/<slug>/runs/                  401      404      200      200      200      200      404      200      200      200
 POST    api/v1/projects/<slug>/runs/                  401      404      403      400      400      400      404      403      400      400
 GET     api/v1/runs/<run_id>/                         401      404      200      200      200      200      404      200      200      200
@@ -106,6 +153,7 @@ DELETE  api/v1/runs/<run_id>/                         401      404      403     
 GET     api/v1/runs/<run_id>/artifacts/               401      404      200      200      200      200      404      200      200      200
 GET     api/v1/runs/<run_id>/attempts/                401      404      200      200      200      200      404      200      200      200
 POST    api/v1/runs/<run_id>/clone/                   401      404      403      201      201      201      404      403      201      201
+POST    api/v1/runs/<run_id>/continue/                401      404      403      400      400      400      404      403      400      400
 GET     api/v1/runs/<run_id>/evaluations/             401      404      200      200      200      200      404      200      200      200
 GET     api/v1/runs/<run_id>/history/                 401      404      200      200      200      200      404      200      200      200
 GET     api/v1/runs/<run_id>/logs/                    401      404      200      200      200      200      404      200      200      200
@@ -121,6 +169,7 @@ DELETE  api/v1/tokens/<token_id>/                     401      404      404     
 """
 STREAMS = """
                                                       nobody   stranger viewer   operator reviewer owner    staff
+GET     p/<slug>/events?runs=<run_id>                 401      404      200      200      200      200      404
 GET     runs/<run_id>/events                          401      404      200      200      200      200      404
 """
 ADMIN = "admin/"
@@ -173,17 +222,17 @@ def people(project: Project, owner: User, reviewer: User, operator: User, viewer
     """A client for each identity."""
     staff = User.objects.create_superuser("ada")
     signed_in = {"stranger": stranger, "viewer": viewer, "operator": operator, "reviewer": reviewer, "owner": owner, "staff": staff}
-    clients = {"nobody": Client()} | {name: Client() for name in signed_in}
+    clients = {"nobody": Client(raise_request_exception=False)} | {name: Client(raise_request_exception=False) for name in signed_in}
     for name, user in signed_in.items():
         clients[name].force_login(user)
     for scope in Scope:
-        clients[scope] = Client(headers={"Authorization": f"Bearer {token_of(owner, project, scope)}"})
+        clients[scope] = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token_of(owner, project, scope)}"})
     return clients
 
 
 @pytest.fixture
-def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, str]:
-    """What the parts of an address are filled with, all of one project."""
+def known(project: Project, owner: User, store: Any, people: dict[str, Client]) -> dict[str, str]:
+    """What the parts of an address are filled with, all of one project; the session and the link for a new password are the owner's."""
     run = queued_run(project)
     folder = store / "runs" / str(run.pk)
     folder.mkdir(parents=True)
@@ -191,6 +240,8 @@ def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, 
     artifact = Artifact.objects.create(
         run=run, attempt=1, name="words", kind="other", path=f"runs/{run.pk}/words.txt", bytes=5, sha256="0" * 64
     )
+    elsewhere = Client()
+    elsewhere.force_login(owner)
     return {
         "slug": project.slug,
         "run_id": str(run.pk),
@@ -199,6 +250,9 @@ def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, 
         "method_id": "supervised",
         "token_id": str(ApiToken.objects.get(scope=Scope.READ).pk),
         "username": "vera",
+        "session_id": str(SignedInSession.objects.get(session=elsewhere.session.session_key).pk),
+        "uidb64": urlsafe_base64_encode(str(owner.pk).encode()),
+        "token": default_token_generator.make_token(owner),
         "plotly_version": VERSION,
     }
 
