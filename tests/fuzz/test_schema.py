@@ -49,6 +49,8 @@ def things_in(project: Project) -> dict[str, list[str]]:
     }
 
 
+# Files that a web server sends piece by piece are here asked for all at once.
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators:Warning")
 def test_whatever_is_sent_is_answered_as_the_schema_says(requests: range, unthrottled: None) -> None:
     project = new_project()
     people = [User.objects.create_user(name) for name in ("olga", "vera")]

@@ -49,8 +49,9 @@ class NoteSession(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         key = getattr(request, "session", None) and request.session.session_key
-        is_new = key and NAME.fullmatch(key) and cache.add(_seen(key), True, SEEN_EVERY.total_seconds())
-        if is_new and (user := _owner(request)) is not None:
+        if not key or NAME.fullmatch(key) is None or not cache.add(_seen(key), True, SEEN_EVERY.total_seconds()):
+            return response
+        if (user := _owner(request)) is not None:
             _note(request, user, key)
         return response
 
