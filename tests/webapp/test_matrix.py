@@ -1,7 +1,7 @@
 """Who gets what from which address: every address that the site has, by every method, for everyone who may come.
 
-An address that is added needs a line in tests/webapp/matrix.py for each method that it answers. The failure of the first test prints the lines with what the site
-answers now: read them as a reviewer, and put them into the table.
+An address that is added needs a line in tests/webapp/matrix.py for each method that it answers. The failure of the first test prints the
+lines with what the site answers now: read them as a reviewer, and put them into the table.
 
 nobody has not signed in; the stranger is an owner, but of another project; staff is an administrator who is no member. read, launch and admin
 are the owner's tokens of these scopes. Pages take no token: whoever sends one is nobody there.
