@@ -1,7 +1,9 @@
 """The web server's entry point: `uvicorn webapp.asgi:application`."""
 
+import asyncio
 import json
 import os
+from contextlib import suppress
 from typing import cast
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
@@ -31,6 +33,9 @@ if "FORWARDED_ALLOW_IPS" in os.environ:
 logs.adopt("uvicorn", "uvicorn.access")
 store.close_to_others()
 
+READ_ON_BYTES, READ_ON_SECONDS = 32 * 2**20, 10.0
+"""So much of a body that was refused is read, and for so long."""
+
 
 class BodyLimit:
     """Ends a request whose body is over the limit, before Django has written it to disk, also where no Content-Length says how long it is."""
@@ -44,15 +49,15 @@ class BodyLimit:
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self.limit:
-            await _refuse(send)
+            await _refuse(receive, send, more=True)
             return
-        got, is_over = 0, False
+        got, is_over, is_more = 0, False, True
 
         async def receive_within() -> ASGIReceiveEvent:
-            nonlocal got, is_over
+            nonlocal got, is_over, is_more
             message = await receive()
             if message["type"] == "http.request":
-                got += len(message["body"])
+                got, is_more = got + len(message["body"]), message["more_body"]
                 if got > self.limit:
                     is_over = True
                     return {"type": "http.disconnect"}  # so Django gives up without a response of its own
@@ -60,14 +65,29 @@ class BodyLimit:
 
         await self.app(scope, receive_within, send)
         if is_over:
-            await _refuse(send)
+            await _refuse(receive, send, more=is_more)
 
 
-async def _refuse(send: ASGISendCallable) -> None:
+async def _refuse(receive: ASGIReceiveCallable, send: ASGISendCallable, *, more: bool) -> None:
+    """Answers at once, and ends the answer when the client has sent all: it would never read the answer of a connection that is closed before."""
     body = json.dumps({"detail": too_large()}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if more:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_ON_SECONDS):
+                await _read_on(receive, READ_ON_BYTES)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _read_on(receive: ASGIReceiveCallable, at_most: int) -> None:
+    """Drops what comes."""
+    while at_most > 0:
+        message = await receive()
+        if message["type"] != "http.request" or not message["more_body"]:
+            return
+        at_most -= len(message["body"])
 
 
 sign_in_paths()  # reads every page's code, so that no request waits for that

@@ -1,7 +1,10 @@
 """Every address of the site, by the room that serves it."""
 
+from inspect import unwrap
+
 from django.contrib import admin
 from django.urls import include, path
+from django.views import defaults
 
 from webapp import health
 from webapp.figures import plotly
@@ -22,3 +25,7 @@ urlpatterns = [
     path("", include("webapp.artifacts.urls")),
     path("", include("webapp.launching.urls")),
 ]
+
+# Django's own pages for what went wrong, without the form's secret that they look for first: a body that can't be read would be an error then.
+handler400, handler403 = unwrap(defaults.bad_request), unwrap(defaults.permission_denied)
+handler404, handler500 = unwrap(defaults.page_not_found), unwrap(defaults.server_error)

@@ -104,8 +104,8 @@ def _usual_budget(method: MethodCard) -> Budget:
 
 def _without(given: Mapping[str, Any], at: str, problems: Iterable[Problem]) -> dict[str, Any]:
     """What was given without the fields that are refused."""
-    refused = {one.field.removeprefix(f"{at}.").partition(".")[0] for one in problems if one.field.startswith(f"{at}.")}
-    return {name: value for name, value in given.items() if name not in refused}
+    refused = [f"{one.field}." for one in problems]
+    return {name: value for name, value in given.items() if not any(field.startswith(f"{at}.{name}.") for field in refused)}
 
 
 def _names(path: str) -> list[str]:

@@ -42,18 +42,37 @@ def test_what_is_announced_wrongly_counts_by_what_comes(lengths: tuple[bytes, ..
     got, sent = passed(http(*lengths), [b"01234", b"56789", b"x"])
 
     assert got == [b"01234", b"56789"]  # what is over the limit does not reach Django
-    assert [message.get("status") for message in sent] == [413, None]
+    assert [message.get("status") for message in sent] == [413, None, None]
 
 
 @pytest.mark.parametrize("length", [b"11", b"99999999999999999999"])
 def test_a_body_that_announces_too_much_never_reaches_the_application(length: bytes) -> None:
     got, sent = passed(http(length), [b""])
 
-    start, end = sent
+    start, answer, end = sent
     assert got == [] and start["status"] == 413
     headers = dict(start["headers"])
     assert headers[b"content-type"] == b"application/json" and headers[b"connection"] == b"close"
-    assert int(headers[b"content-length"]) == len(end["body"]) and not end["more_body"]
+    assert int(headers[b"content-length"]) == len(answer["body"]) and not end["more_body"]
+
+
+@pytest.mark.parametrize(("parts", "read"), [([b"01234"] * 4, 4), ([b"x" * 2**20] * 40, 32)])
+def test_what_is_still_sent_is_dropped_up_to_a_bound_before_the_answer_ends(parts: list[bytes], read: int) -> None:
+    """A client that is cut off while it sends never sees the answer."""
+    incoming = list(parts)
+    order: list[str] = []
+
+    async def receive() -> Any:
+        order.append("read")
+        part = incoming.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(incoming)}
+
+    async def send(message: Any) -> None:
+        order.append("sent")
+
+    async_to_sync(BodyLimit(None, 10))(http(b"11"), receive, send)  # type: ignore[arg-type]
+
+    assert order == ["sent", "sent", *["read"] * read, "sent"]
 
 
 def test_what_is_no_request_for_a_page_passes_as_it_is() -> None:

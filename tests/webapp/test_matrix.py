@@ -1,7 +1,7 @@
 """Who gets what from which address: every address that the site has, by every method, for everyone who may come.
 
-An address that is added needs a line here for each method that it answers. The failure of the first test prints the lines with what the site
-answers now: read them as a reviewer, and put them into the table.
+An address that is added needs a line in tests/webapp/matrix.py for each method that it answers. The failure of the first test prints the
+lines with what the site answers now: read them as a reviewer, and put them into the table.
 
 nobody has not signed in; the stranger is an owner, but of another project; staff is an administrator who is no member. read, launch and admin
 are the owner's tokens of these scopes. Pages take no token: whoever sends one is nobody there.
@@ -10,17 +10,21 @@ are the owner's tokens of these scopes. Pages take no token: whoever sends one i
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
+from django.contrib.auth.tokens import default_token_generator
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.http import urlsafe_base64_encode
 
 from tests.runs import queued_run
 from tests.webapp.conftest import token_of
-from webapp.accounts.models import ApiToken, Project, Scope, User
+from tests.webapp.matrix import API, PAGES, STREAMS, Line, lines_of
+from tests.webapp.runs.live.conftest import Web
+from webapp.accounts.models import ApiToken, Project, Scope, SignedInSession, User
 from webapp.figures.plotly import VERSION
 from webapp.gate.rates import Rate
 from webapp.runs.models import Artifact
@@ -32,125 +36,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SESSIONS = ("nobody", "stranger", "viewer", "operator", "reviewer", "owner", "staff")
 TOKENS = ("read", "launch", "admin")
 
-PAGES = """
-                                                      nobody   stranger viewer   operator reviewer owner    staff
-GET     /                                             302      302      302      302      302      302      200
-GET     api/v1/docs/                                  200      200      200      200      200      200      200
-HEAD    api/v1/docs/                                  200      200      200      200      200      200      200
-GET     api/v1/schema/                                200      200      200      200      200      200      200
-HEAD    api/v1/schema/                                200      200      200      200      200      200      200
-OPTIONS api/v1/schema/                                200      200      200      200      200      200      200
-GET     artifacts/<artifact_id>/                      302      404      200      200      200      200      404
-GET     healthz                                       200      200      200      200      200      200      200
-HEAD    healthz                                       200      200      200      200      200      200      200
-GET     metrics                                       200      200      200      200      200      200      200
-GET     readyz                                        200      200      200      200      200      200      200
-HEAD    metrics                                       200      200      200      200      200      200      200
-HEAD    readyz                                        200      200      200      200      200      200      200
-GET     p/<slug>/                                     302      404      200      200      200      200      404
-GET     p/<slug>/compare/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
-GET     p/<slug>/compare/curves/?runs=<run_id>,<other_id>  302      404      200      200      200      200      404
-GET     p/<slug>/launch/                              302      404      403      200      200      200      404
-POST    p/<slug>/launch/                              302      404      403      400      400      400      404
-POST    p/<slug>/launch/budget/                       302      404      403      200      200      200      404
-POST    p/<slug>/launch/fields/                       302      404      403      200      200      200      404
-GET     p/<slug>/members/                             302      404      200      200      200      200      404
-POST    p/<slug>/members/put/                         302      404      403      403      403      302      404
-POST    p/<slug>/members/remove/                      302      404      403      403      403      302      404
-GET     p/<slug>/methods/                             302      404      200      200      200      200      404
-GET     p/<slug>/methods/<method_id>/                 302      404      200      200      200      200      404
-GET     p/<slug>/models/                              302      404      200      200      200      200      404
-GET     p/<slug>/tokens/                              302      404      200      200      200      200      404
-POST    p/<slug>/tokens/                              302      404      200      200      200      200      404
-POST    p/<slug>/tokens/<token_id>/revoke/            302      404      404      404      404      302      404
-GET     p/<slug>/trash/                               302      404      200      200      200      200      404
-GET     runs/<run_id>/                                302      404      200      200      200      200      404
-POST    runs/<run_id>/clone/                          302      404      403      302      302      302      404
-GET     runs/<run_id>/curves/                         302      404      200      200      200      200      404
-POST    runs/<run_id>/delete/                         302      404      403      302      302      302      404
-POST    runs/<run_id>/edit/                           302      404      403      302      302      302      404
-POST    runs/<run_id>/restore/                        302      404      403      302      302      302      404
-POST    runs/<run_id>/resume/                         302      404      403      302      302      302      404
-POST    runs/<run_id>/retry/                          302      404      403      302      302      302      404
-GET     runs/<run_id>/status/                         302      404      200      200      200      200      404
-POST    runs/<run_id>/stop/                           302      404      403      302      302      302      404
-GET     sign-in/                                      200      302      302      302      302      302      302
-HEAD    sign-in/                                      200      302      302      302      302      302      302
-POST    sign-in/                                      200      302      302      302      302      302      302
-PUT     sign-in/                                      200      302      302      302      302      302      302
-PATCH   sign-in/                                      405      302      302      302      302      302      302
-DELETE  sign-in/                                      405      302      302      302      302      302      302
-OPTIONS sign-in/                                      200      302      302      302      302      302      302
-POST    sign-out/                                     302      302      302      302      302      302      302
-OPTIONS sign-out/                                     200      200      200      200      200      200      200
-GET     vendor/plotly-<plotly_version>.min.js         200      200      200      200      200      200      200
-"""
-API = """
-                                                      nobody   stranger viewer   operator reviewer owner    staff    read     launch   admin
-GET     api/v1/artifacts/<artifact_id>/download/      401      404      200      200      200      200      404      200      200      200
-GET     api/v1/compare/?runs=<run_id>,<other_id>  401      404      200      200      200      200      404      200      200      200
-GET     api/v1/compare/curves/?runs=<run_id>,<other_id>  401      404      200      200      200      200      404      200      200      200
-GET     api/v1/me/                                    401      200      200      200      200      200      200      200      200      200
-GET     api/v1/methods/                               401      200      200      200      200      200      200      200      200      200
-GET     api/v1/methods/<method_id>/                   401      200      200      200      200      200      200      200      200      200
-GET     api/v1/models/?project=<slug>                 401      404      200      200      200      200      404      200      200      200
-GET     api/v1/projects/                              401      200      200      200      200      200      200      200      200      200
-GET     api/v1/projects/<slug>/members/               401      404      200      200      200      200      404      200      200      200
-PUT     api/v1/projects/<slug>/members/<username>/    401      404      403      403      403      400      404      403      403      400
-DELETE  api/v1/projects/<slug>/members/<username>/    401      404      403      403      403      204      404      403      403      204
-GET     api/v1/projects/<slug>/runs/                  401      404      200      200      200      200      404      200      200      200
-POST    api/v1/projects/<slug>/runs/                  401      404      403      400      400      400      404      403      400      400
-GET     api/v1/runs/<run_id>/                         401      404      200      200      200      200      404      200      200      200
-PATCH   api/v1/runs/<run_id>/                         401      404      403      200      200      200      404      403      200      200
-DELETE  api/v1/runs/<run_id>/                         401      404      403      200      200      200      404      403      200      200
-GET     api/v1/runs/<run_id>/artifacts/               401      404      200      200      200      200      404      200      200      200
-GET     api/v1/runs/<run_id>/attempts/                401      404      200      200      200      200      404      200      200      200
-POST    api/v1/runs/<run_id>/clone/                   401      404      403      201      201      201      404      403      201      201
-GET     api/v1/runs/<run_id>/evaluations/             401      404      200      200      200      200      404      200      200      200
-GET     api/v1/runs/<run_id>/history/                 401      404      200      200      200      200      404      200      200      200
-GET     api/v1/runs/<run_id>/logs/                    401      404      200      200      200      200      404      200      200      200
-GET     api/v1/runs/<run_id>/metrics/                 401      404      200      200      200      200      404      200      200      200
-POST    api/v1/runs/<run_id>/restore/                 401      404      403      409      409      409      404      403      409      409
-POST    api/v1/runs/<run_id>/resume/                  401      404      403      409      409      409      404      403      409      409
-POST    api/v1/runs/<run_id>/retry/                   401      404      403      409      409      409      404      403      409      409
-POST    api/v1/runs/<run_id>/stop/                    401      404      403      200      200      200      404      403      200      200
-GET     api/v1/tasks/                                 401      200      200      200      200      200      200      200      200      200
-GET     api/v1/tokens/                                401      200      200      200      200      200      200      200      200      200
-POST    api/v1/tokens/                                401      400      400      400      400      400      400      400      400      400
-DELETE  api/v1/tokens/<token_id>/                     401      404      404      404      404      200      404      200      403      200
-"""
-STREAMS = """
-                                                      nobody   stranger viewer   operator reviewer owner    staff
-GET     runs/<run_id>/events                          401      404      200      200      200      200      404
-"""
 ADMIN = "admin/"
 """What the administrator's pages are, Django says; here they are all asked that nobody but staff gets anything."""
 NOWHERE = "api/v1/"
 """Whatever begins so and leads nowhere is answered as JSON, to anybody and by any method (tests/webapp/api/test_schema.py)."""
-
-
-@dataclass(frozen=True)
-class Line:
-    method: str
-    route: str
-    expected: tuple[int, ...]
-    who: tuple[str, ...]
-
-    @property
-    def path(self) -> str:
-        """The address without its query, as the resolver has it: of the first page it is empty."""
-        return self.route.partition("?")[0].removeprefix("/")
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.route}"
-
-    def as_text(self) -> str:
-        return f"{self.method:7} {self.route}  " + " ".join(map(str, self.expected))
-
-
-def lines_of(table: str) -> list[Line]:
-    head, *lines = (line.split() for line in table.strip().splitlines())
-    return [Line(method, route, tuple(map(int, statuses)), tuple(head)) for method, route, *statuses in lines]
 
 
 def routes(resolver: Any = None, before: str = "") -> Iterator[str]:
@@ -173,17 +62,17 @@ def people(project: Project, owner: User, reviewer: User, operator: User, viewer
     """A client for each identity."""
     staff = User.objects.create_superuser("ada")
     signed_in = {"stranger": stranger, "viewer": viewer, "operator": operator, "reviewer": reviewer, "owner": owner, "staff": staff}
-    clients = {"nobody": Client()} | {name: Client() for name in signed_in}
+    clients = {"nobody": Client(raise_request_exception=False)} | {name: Client(raise_request_exception=False) for name in signed_in}
     for name, user in signed_in.items():
         clients[name].force_login(user)
     for scope in Scope:
-        clients[scope] = Client(headers={"Authorization": f"Bearer {token_of(owner, project, scope)}"})
+        clients[scope] = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token_of(owner, project, scope)}"})
     return clients
 
 
 @pytest.fixture
-def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, str]:
-    """What the parts of an address are filled with, all of one project."""
+def known(project: Project, owner: User, store: Any, people: dict[str, Client]) -> dict[str, str]:
+    """What the parts of an address are filled with, all of one project; the session and the link for a new password are the owner's."""
     run = queued_run(project)
     folder = store / "runs" / str(run.pk)
     folder.mkdir(parents=True)
@@ -191,6 +80,8 @@ def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, 
     artifact = Artifact.objects.create(
         run=run, attempt=1, name="words", kind="other", path=f"runs/{run.pk}/words.txt", bytes=5, sha256="0" * 64
     )
+    elsewhere = Client()
+    elsewhere.force_login(owner)
     return {
         "slug": project.slug,
         "run_id": str(run.pk),
@@ -199,6 +90,9 @@ def known(project: Project, store: Any, people: dict[str, Client]) -> dict[str, 
         "method_id": "supervised",
         "token_id": str(ApiToken.objects.get(scope=Scope.READ).pk),
         "username": "vera",
+        "session_id": str(SignedInSession.objects.get(session=elsewhere.session.session_key).pk),
+        "uidb64": urlsafe_base64_encode(str(owner.pk).encode()),
+        "token": default_token_generator.make_token(owner),
         "plotly_version": VERSION,
     }
 
@@ -234,7 +128,7 @@ def test_every_address_has_its_lines(people: dict[str, Client], known: dict[str,
     ]
 
     assert not missing, (
-        "These addresses have no line in tests/webapp/test_matrix.py. Add one for each method that it answers (what is refused to all with 405 "
+        "These addresses have no line in tests/webapp/matrix.py. Add one for each method that it answers (what is refused to all with 405 "
         f"needs none), after looking whether each of {', '.join(people)} may have that:\n" + "\n".join(missing)
     )
 
@@ -245,7 +139,7 @@ def test_every_line_has_an_address_and_stands_once() -> None:
     gone = {path for _, path in named} - set(OURS)
     twice = {each for each in named if named.count(each) > 1}
 
-    assert not gone, f"These addresses are gone; take their lines out of tests/webapp/test_matrix.py: {', '.join(sorted(gone))}"
+    assert not gone, f"These addresses are gone; take their lines out of tests/webapp/matrix.py: {', '.join(sorted(gone))}"
     assert not twice
 
 
@@ -314,17 +208,27 @@ REFUSED = {("PATCH", "sign-in/"), ("DELETE", "sign-in/")}
 """Listed since whoever has signed in is led away from that page first; the page knows no such methods."""
 
 
+@pytest.fixture
+def web(process_environment: dict[str, str]) -> Iterator[Web]:
+    with Web(process_environment, "web-of-the-matrix") as web:
+        yield web
+
+
+def stream_status(web: Web, client: Client, address: str) -> int:
+    cookies = {name: morsel.value for name, morsel in client.cookies.items()}
+    with httpx.stream("GET", f"{web.address}/{address}", cookies=cookies, timeout=60) as answer:
+        return answer.status_code
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_stream_is_for_those_who_see_what_it_tells_of(people: dict[str, Client], known: dict[str, str]) -> None:
-    """It asks the database by a connection of its own, which sees what was committed alone."""
+def test_a_stream_is_for_those_who_see_what_it_tells_of(people: dict[str, Client], known: dict[str, str], web: Web) -> None:
+    """It goes on when its request has ended, so a web server is asked."""
     lines = lines_of(STREAMS)
 
-    answers = {str(line): {who: people[who].generic(line.method, f"/{filled(line.route, known)}") for who in line.who} for line in lines}
+    answered = {str(line): {who: stream_status(web, people[who], filled(line.route, known)) for who in line.who} for line in lines}
 
-    for by_who in answers.values():
-        for answer in by_who.values():
-            answer.close()
-    assert {line: {who: answer.status_code for who, answer in by_who.items()} for line, by_who in answers.items()} == as_said(lines)
+    assert {line.method for line in lines} == {"GET"}
+    assert answered == as_said(lines)
 
 
 def test_the_administrators_pages_are_for_staff_alone(people: dict[str, Client], known: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ sign-in lockouts, limits, the audit trail and metrics alike.
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 FORWARDED_FOR, FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
+"""`[::1]`, `[::1]:443` and `203.0.113.7:443`. Anything else with a bracket or one colon is no address."""
 MOST_HOPS = 32
 """So many entries of X-Forwarded-For are looked at, from the right."""
 MOST_STRANGERS = 100
@@ -40,13 +43,9 @@ def trusted_proxies(variable: str, entries: Iterable[str]) -> tuple[Network, ...
 
 def address_of(text: str) -> Address | None:
     """The address in one entry of X-Forwarded-For, with a port or without; None for anything else. IPv4 within IPv6 is IPv4."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    with_port = WITH_PORT.fullmatch(text.strip())
     try:
-        found = ip_address(text.partition("%")[0])
+        found = ip_address((with_port[1] or with_port[2] if with_port else text.strip()).partition("%")[0])
     except ValueError:
         return None
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
@@ -75,7 +74,7 @@ class ClientAddress:
                 b",".join(value for name, value in headers if name == FORWARDED_PROTO).decode("latin-1").rpartition(",")[2].strip().lower()
             )
             scope["scheme"] = scheme if scheme in {"http", "https"} else scope["scheme"]
-            if client != peer:  # else they stay, as the sign of a request that came from further away than its address says
+            if not client.is_loopback:  # else they stay, as the sign of a request that came from further away than its address says
                 scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in (FORWARDED_FOR, FORWARDED_PROTO)]
             peer = client
         elif headers:

@@ -67,5 +67,13 @@ def test_of_a_spec_with_problems_the_rest_is_understood() -> None:
     assert (found.spec.student, found.spec.precision, found.spec.budget) == (ModelRef(name="mlp-16"), "float32", Budget(steps=7))
 
 
+@pytest.mark.parametrize("name", [".", ".temperature", "a.b", "", "temperature.", "\x9a\n.\ud7ff", "x" * 5000])
+def test_a_field_of_any_name_that_is_not_known_is_one_problem_and_no_error(name: str) -> None:
+    found = examined({**TAUGHT, "settings": {name: 1, "learning_rate": 0.25}, "task_options": {name: {"a": [1]}}})
+
+    assert [problem.field for problem in found.problems] == [f"settings.{name}", f"task_options.{name}"]
+    assert found.spec is not None and found.spec.settings["learning_rate"] == 0.25
+
+
 def test_of_a_spec_without_a_known_method_nothing_is_made_up() -> None:
     assert examined({**TAUGHT, "method": "alchemy"}).spec is None

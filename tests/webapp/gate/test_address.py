@@ -45,7 +45,13 @@ def seen(peer: str | None, *headers: tuple[str, str], trusted: Any = PROXIES) ->
         ("", "10.0.0.1"),
         (",,,", "10.0.0.1"),
         ("127.0.0.1'; DROP TABLE", "10.0.0.1"),
-        ("[::1", "::1"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("[::1", "10.0.0.1"),
+        ("[::1]:x", "10.0.0.1"),
+        ("[::1]443", "10.0.0.1"),
+        ("203.0.113.7:x", "10.0.0.1"),
+        ("203.0.113.7:", "10.0.0.1"),
+        ("203.0.113.7:443443", "10.0.0.1"),
         ("1.2.3.4.5, unknown", "10.0.0.1"),
         ("fe80::1%eth0", "fe80::1"),  # PostgreSQL's inet has no zones
         ("\xff\xfe", "10.0.0.1"),
@@ -67,6 +73,15 @@ def test_several_headers_are_one_list_in_their_order() -> None:
     client, _, headers = seen("10.0.0.1", ("x-forwarded-for", "198.51.100.9"), ("host", "x"), ("x-forwarded-for", "203.0.113.7"))
 
     assert (client, headers) == ("203.0.113.7", ["host"])
+
+
+@pytest.mark.parametrize("forwarded", ["127.0.0.1", "::1", "[::1]:443", "127.0.0.1:80", "::ffff:127.0.0.1", "garbage"])
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.0.0.1"])
+def test_who_came_through_a_proxy_is_never_taken_for_a_program_of_this_machine(peer: str, forwarded: str) -> None:
+    """A proxy's own machine has such addresses too."""
+    client, _, headers = seen(peer, ("x-forwarded-for", forwarded), trusted=trusted_proxies("PROXIES", ["127.0.0.1", "::1", "10.0.0.1"]))
+
+    assert client == "10.0.0.1" or headers == ["x-forwarded-for"]
 
 
 def test_a_list_of_a_megabyte_costs_a_few_entries() -> None:
@@ -157,7 +172,7 @@ def test_nobody_is_trusted_unless_named_and_the_older_variable_names_this_machin
 def test_no_text_is_an_error(text: str) -> None:
     found = address_of(text)
 
-    assert found is None or str(found) == text.strip("[")
+    assert found is None or str(found) == text
 
 
 def test_a_sender_of_headers_that_do_not_count_is_named_once(caplog: pytest.LogCaptureFixture) -> None:

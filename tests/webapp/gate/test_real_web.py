@@ -1,6 +1,7 @@
 """The door of a real web server: crowds of strangers, a proxy in front, and made-up headers."""
 
 import re
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -169,10 +170,28 @@ def test_a_lock_is_for_the_address_that_the_proxy_tells_and_what_the_client_writ
     assert list(AccessAttempt.objects.values_list("ip_address", "failures_since_start")) == [("203.0.113.20", 5)]
 
 
-@pytest.mark.parametrize(("forwarded", "status"), [("", 200), ("203.0.113.5", 403), ("127.0.0.1, 203.0.113.5", 403)])
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [("", 200), ("203.0.113.5", 403), ("127.0.0.1, 203.0.113.5", 403), ("127.0.0.1", 403), ("[::1]:443", 403), ("::1", 403)],
+)
 def test_metrics_are_for_this_machine_and_not_for_who_claims_to_be_on_it(web: Web, forwarded: str, status: int) -> None:
     with web.client(forwarded) as client:
         assert client.get("/metrics").status_code == status
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_who_sends_too_much_reads_so_when_all_is_sent(web: Web, announced: bool) -> None:
+    size, host = 12 * 2**20, web.url.removeprefix("http://")
+    length = f"Content-Length: {size}" if announced else "Transfer-Encoding: chunked"
+    chunk = b"x" * 2**20
+
+    with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), timeout=30) as connection:
+        connection.sendall(f"POST /sign-in/ HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 203.0.113.60\r\n{length}\r\n\r\n".encode())
+        for _ in range(size // len(chunk)):
+            connection.sendall(chunk if announced else b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_database_of_another_version_is_said_on_every_page_and_never_a_500(web: Web, cookies: dict[str, str]) -> None:

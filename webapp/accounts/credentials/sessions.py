@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
@@ -25,6 +26,9 @@ SEEN_EVERY = timedelta(minutes=1)
 """How exact "last seen" is: so often is a row written while a person works."""
 SINCE = "signed_in_at"
 """The session's own key for when it began, which outlives a change of the session's name."""
+
+NAME = re.compile("[0-9a-z]{8,40}")
+"""What Django may have called a session. A cookie can hold anything."""
 
 BROWSERS = (
     ("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"), ("python-", "Python"), ("curl/", "curl"),
@@ -45,8 +49,10 @@ class NoteSession(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         key = getattr(request, "session", None) and request.session.session_key
-        if key and cache.add(_seen(key), True, SEEN_EVERY.total_seconds()) and isinstance(request.user, User):
-            _note(request, request.user, key)
+        if not key or NAME.fullmatch(key) is None or not cache.add(_seen(key), True, SEEN_EVERY.total_seconds()):
+            return response
+        if (user := _owner(request)) is not None:
+            _note(request, user, key)
         return response
 
 
@@ -102,6 +108,12 @@ def _signed_in(*, request: HttpRequest, user: User, **_: Any) -> None:
     key = request.session.session_key or ""
     cache.set(_seen(key), True, SEEN_EVERY.total_seconds())
     _note(request, user, key)
+
+
+def _owner(request: HttpRequest) -> User | None:
+    """Who is signed in by the request's session. Who comes with a token may send any cookie beside it, also that of somebody else."""
+    user = request.user
+    return user if isinstance(user, User) and request.session.get(SESSION_KEY) == str(user.pk) else None
 
 
 def _note(request: HttpRequest, user: User, key: str) -> None:

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from webapp.accounts.api import ProjectSerializer
+from webapp.accounts.models import Role
 from webapp.accounts.permissions import person, project_for
 from webapp.api.responses import reading, writing
 from webapp.runs import projects
@@ -41,6 +42,7 @@ class OneProject(APIView):
     @extend_schema(tags=PROJECTS, operation_id="projects_edit", request=ProjectChangesSerializer, responses=writing(ProjectSerializer))
     def patch(self, request: Request, slug: str) -> Response:
         """Changes what holds for all of the project's runs. Needs an owner."""
+        project_for(person(request), slug, Role.OWNER)
         asked = ProjectChangesSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         return Response(ProjectSerializer(projects.keep_checkpoints(person(request), slug, asked.validated_data["keep_checkpoints"])).data)
@@ -52,6 +54,7 @@ class DeleteProject(APIView):
     )
     def post(self, request: Request, slug: str) -> Response:
         """Moves the project to the trash: its runs are stopped, its tokens refused, and nobody sees it. Needs an owner, who types its name."""
+        project_for(person(request), slug, Role.OWNER)
         asked = DeleteProjectSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         return Response(DeletedProjectSerializer(projects.trash(person(request), slug, asked.validated_data["name"])).data)

@@ -14,9 +14,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.webapp.conftest import token_of
 from tests.webapp.pages import as_, text_of
 from webapp.accounts.credentials import sessions
-from webapp.accounts.models import AuditEntry, SignedInSession, User
+from webapp.accounts.models import AuditEntry, Project, Scope, SignedInSession, User
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -130,6 +131,20 @@ def test_a_session_from_before_sessions_were_noted_is_noted_when_it_is_seen(pers
     client.get(reverse("account"))
 
     assert row_of(client).user == person and row_of(client).signed_in_at == began
+
+
+@pytest.mark.parametrize("cookie", ["x" * 300, "x" * 32, "ab cd\x7fef", "\u00e9" * 20, "of another"], ids=ascii)
+def test_a_cookie_beside_a_token_is_no_session_of_the_tokens_owner(cookie: str, person: User, project: Project, viewer: User) -> None:
+    other = sign_in()
+    SignedInSession.objects.all().delete()
+    cache.clear()
+    client = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token_of(viewer, project, Scope.READ)}"})
+    client.cookies["sessionid"] = other.cookies["sessionid"].value if cookie == "of another" else cookie
+
+    answer = client.get(reverse("api:me"))
+
+    assert (answer.status_code, answer.json()["username"]) == (200, "vera")
+    assert not SignedInSession.objects.filter(user=viewer).exists()
 
 
 def test_the_migration_notes_sessions_that_are_there_and_leaves_out_what_it_cannot_read(person: User) -> None:
