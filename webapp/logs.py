@@ -38,7 +38,7 @@ class AboutRun(logging.Filter):
         return True
 
 
-class Line(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """One line, and a traceback below it."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def configuration(*, level: str, form: str, file: str, megabytes: int) -> dict[s
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"run": {"()": AboutRun}},
-        "formatters": {"line": {"()": Line}, "json": {"()": Json}},
+        "formatters": {"line": {"()": LineFormatter}, "json": {"()": Json}},
         "handlers": {"out": kept | {"formatter": form, "filters": ["run"]}},
         "root": {"handlers": ["out"], "level": level},
         "loggers": {

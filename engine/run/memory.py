@@ -24,7 +24,7 @@ from engine.spec.run_spec import ModelRef, RunSpec
 class TooLargeError(EngineError):
     """A run needs more memory than it may have. `needed` and `allowed` are bytes."""
 
-    def __init__(self, needs: "Needs", allowed: int) -> None:
+    def __init__(self, needs: "MemoryNeeds", allowed: int) -> None:
         self.needed, self.allowed = needs.total, allowed
         super().__init__(
             f"The run needs at least {decimal(needs.total)} of memory and may have {decimal(allowed)} here: {decimal(needs.weights)} for weights "
@@ -33,7 +33,7 @@ class TooLargeError(EngineError):
 
 
 @dataclass(frozen=True)
-class Needs:
+class MemoryNeeds:
     """Bytes. `weights` with the student's gradients; `activations` is what one micro-batch leaves for the backward pass, 0 where it can't be told."""
 
     weights: int
@@ -50,14 +50,14 @@ def check(spec: RunSpec, models: Mapping[str, Path], allowed: int | None) -> Non
         raise TooLargeError(needs, allowed)
 
 
-def needs_of(spec: RunSpec, models: Mapping[str, Path]) -> Needs:
+def needs_of(spec: RunSpec, models: Mapping[str, Path]) -> MemoryNeeds:
     """What a parsed spec needs at least. `models` maps `run:<uuid>` to the folder of an exported student, whose files' size counts."""
     with seeds.undisturbed(torch.device("cpu")), FakeTensorMode():
         card, references = spec.task_card, [spec.student or ModelRef(name=spec.task_card.student), *spec.teachers]
         networks = [_without_numbers(ref, card) for ref in references]
         sizes = [_bytes_of(network) if network else _bytes_on_disk(ref, models) for ref, network in zip(references, networks, strict=True)]
         student = networks[0]
-        return Needs(sizes[0] + sum(sizes), _kept_of_a_batch(student, card, _rows_of(spec)) if student else 0)
+        return MemoryNeeds(sizes[0] + sum(sizes), _kept_of_a_batch(student, card, _rows_of(spec)) if student else 0)
 
 
 def _without_numbers(ref: ModelRef, card: TaskCard) -> nn.Module | None:

@@ -63,14 +63,12 @@ def execute(
     `stop` is asked once a step. A run that can't fit into `memory_limit` bytes is refused before anything is allocated. The classes come from
     the catalog unless given. What a run can run into does not raise: it ends as failed.
     """
-    if not is_main_process():
-        emit = _discard
+    emit = emit if is_main_process() else _discard
     current, artifacts, threads = CurrentStep(), ArtifactWriter(workdir, emit), torch.get_num_threads()
     try:
         emit(Activity("the preparation"))
         with seeds.undisturbed(device_of(spec)):
-            if spec.threads is not None:
-                torch.set_num_threads(spec.threads)
+            torch.set_num_threads(spec.threads or threads)
             memory.check(spec, models or {}, memory_limit)
             run = assemble(
                 spec,

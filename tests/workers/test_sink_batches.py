@@ -198,7 +198,11 @@ def test_those_who_listen_are_told_once_what_kinds_of_things_are_new(held: Claim
             say(sink, *batch)
         news.append([callback.args[1] for callback in callbacks])
 
-    assert news == [[{"batch": 1, "kinds": ["artifact", "evaluation", "log", "points"]}], [{"batch": 2, "kinds": ["progress"]}], []]
+    assert news == [
+        [{"batch": 1, "kinds": ["artifact", "evaluation", "log", "points"], "project": None}],
+        [{"batch": 2, "kinds": ["progress"], "project": None}],
+        [],
+    ]
 
 
 def test_an_outcome_is_kept_though_more_is_said_after_it(held: ClaimedRun) -> None:

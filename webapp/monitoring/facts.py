@@ -36,7 +36,7 @@ class Facts:
     tally: Mapping[str, float]
 
 
-class Kept:
+class KeptFacts:
     """The newest facts of a process."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Kept:
         self._last = None
 
 
-KEPT = Kept()
+KEPT = KeptFacts()
 
 
 def ask() -> Facts:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from engine.events import Event, Outcome
 from engine.run.failures import CurrentStep, failure
-from engine.run.memory import Needs, TooLargeError, check, needs_of
+from engine.run.memory import MemoryNeeds, TooLargeError, check, needs_of
 from engine.run.runner import execute
 from engine.spec import catalog
 from engine.spec.run_spec import RunSpec
@@ -144,4 +144,4 @@ def test_memory_that_ran_out_on_the_cpu_is_said_in_one_sentence() -> None:
 
 
 def test_what_is_needed_is_weights_and_a_batch() -> None:
-    assert Needs(weights=3, activations=4).total == 7
+    assert MemoryNeeds(weights=3, activations=4).total == 7
