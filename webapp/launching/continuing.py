@@ -15,7 +15,7 @@ from webapp.accounts.models import Role, User
 from webapp.accounts.permissions import project_for
 from webapp.gate import limits
 from webapp.launching.launch import LaunchOptions, body_of, launch_continued
-from webapp.runs import lifecycle
+from webapp.runs import lifecycle, quotas
 from webapp.runs.models import Run
 
 
@@ -40,6 +40,8 @@ def go_on(run: Run, user: User, body: Any) -> Run:
     before = RunSpec.parse(body_spec(run))
     spec = RunSpec.parse({**body_spec(run), "budget": body["budget"]})
     _check_larger(spec, before)
+    if refused := quotas.problems(project, user, runs=1, steps=spec.total_steps, seconds=None):
+        raise SpecError(refused)
     return launch_continued(project, user, run, spec, config_hash=_config_hash(run, spec))
 
 

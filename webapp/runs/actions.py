@@ -16,7 +16,7 @@ from webapp.accounts import audit
 from webapp.accounts.models import Project, Role, User
 from webapp.accounts.permissions import require
 from webapp.api.body import unstorable
-from webapp.runs import doorbell, lifecycle
+from webapp.runs import doorbell, lifecycle, quotas
 from webapp.runs.access import run_for
 from webapp.runs.models import PRIORITIES, Run
 
@@ -70,6 +70,7 @@ def stop(user: User, run_id: UUID) -> Run:
 def resume(user: User, run_id: UUID) -> Run:
     """Queues a stopped or failed run again, to go on from its last checkpoint. Raises NotAllowed in any other state."""
     run = run_for(user, run_id, Role.OPERATOR)
+    _require_room(user, run)
     lifecycle.requeue(run, user)
     return _done(user, run, "resumed")
 
@@ -78,6 +79,7 @@ def resume(user: User, run_id: UUID) -> Run:
 def retry(user: User, run_id: UUID) -> Run:
     """Queues a stopped or failed run again, from the start. Raises NotAllowed in any other state."""
     run = run_for(user, run_id, Role.OPERATOR)
+    _require_room(user, run)
     lifecycle.requeue(run, user, from_scratch=True)
     return _done(user, run, "retried")
 
@@ -122,6 +124,12 @@ def edit(user: User, run_id: UUID, changes: Any) -> Run:
     if priority is not None:
         lifecycle.set_priority(run, user, priority)
     return _done(user, run, "edited", fields=sorted(changes))
+
+
+def _require_room(user: User, run: Run) -> None:
+    """Raises NotAllowed where the quota of the project or the person lets no further run wait."""
+    for one in quotas.problems(run.project, user, runs=1, steps=0, seconds=None):
+        raise lifecycle.NotAllowed(one.message)
 
 
 def priority_problems(user: User, project: Project, role: Role, priority: Any) -> list[Problem]:

@@ -1,15 +1,20 @@
 """What a launch may ask for: quotas, time limits, and a priority before everybody else's."""
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db.models.functions import Now
 
 from engine.errors import SpecError
 from tests.webapp.conftest import SPEC
 from webapp.accounts.models import Project, User
+from webapp.launching.continuing import go_on
 from webapp.launching.launch import body_of, clone, launch
 from webapp.runs import actions
-from webapp.runs.models import Quota, Run
+from webapp.runs.lifecycle import NotAllowed
+from webapp.runs.models import Quota, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -27,6 +32,29 @@ def test_a_launch_beyond_the_quota_makes_no_run_at_all(project: Project, operato
 
     assert said == {"": f"The project {project.name} has 0 of 3 runs waiting, so 4 more can't be queued; wait, or stop some."}
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("deed", [actions.resume, actions.retry])
+def test_a_stopped_run_waits_again_only_where_there_is_room(deed: Callable[[User, UUID], Run], project: Project, operator: User) -> None:
+    (run,) = launch(project, operator, SPEC)
+    actions.stop(operator, run.pk)
+    Quota.objects.create(project=project, queued_runs=0)
+
+    with pytest.raises(NotAllowed, match="has 0 of 0 runs waiting, so 1 more can't be queued"):
+        deed(operator, run.pk)
+
+    assert Run.objects.get().state == State.STOPPED
+
+
+def test_a_continued_run_needs_room_too(project: Project, operator: User) -> None:
+    (run,) = launch(project, operator, SPEC)
+    Run.objects.update(
+        state=State.STOPPED, finished_at=Now(), checkpoint_step=20, checkpoint_path=f"runs/{run.pk}/attempt-1/checkpoints/step-20"
+    )
+    Quota.objects.create(project=project, steps=30)
+
+    with pytest.raises(SpecError, match="comes to 40 steps; the project Distillery has at most 30 for a run"):
+        go_on(run, operator, {"budget": {"steps": 40}})
 
 
 def test_baselines_count_too(project: Project, operator: User) -> None:

@@ -62,7 +62,7 @@ def claim_next(
     own = {kind: free.get(kind, 0) for kind in kinds}
     if not any(own.values()):
         return None
-    waiting = list(order.queue(by))
+    waiting = list(order.queue(by).only("device_kind", "device_count", "seconds_limit"))
     machines = [Machine(worker, own, _held_by([by])[by] if by else ()), *_others(by)] if waiting else []
     while chosen := choose(worker, machines, map(_as_waiting, waiting)):
         run_id, kind = chosen
