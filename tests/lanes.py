@@ -13,7 +13,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 PROGRAMS_LANE = "programs"
-PROGRAMS = re.compile(r"tests/(browser|faults|workers)/|/test_(serve|real_web)\.py")
+PROGRAMS = re.compile(r"tests/(browser|faults|workers)/|/test_(serve|real_web|passwords|matrix|load)\.py")
 CATALOG = re.compile(r"(tests/engine/.*test_(?:every_method|cuda)\.py)::\w+\[([\w-]+)\]")
 
 

@@ -17,7 +17,7 @@ from webapp.runs.models import Attempt, MetricPoint, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
-SPEC = {"budget": {"steps": 3000}, "cadence": {"checkpoint": 50, "evaluate": 500}, "threads": 1}
+SPEC = {"budget": {"steps": 20_000}, "cadence": {"checkpoint": 50, "evaluate": 500}, "threads": 1}
 ENDED = (State.SUCCEEDED, State.FAILED, State.STOPPED)
 
 
@@ -41,7 +41,7 @@ def test_a_run_that_was_training_during_the_backup_ends_with_the_same_weights_af
 
     manifest = check(tmp_path / "backup")
     assert manifest.missing == [] and manifest.store_files >= 2
-    assert restored.state == State.QUEUED and 0 < (restored.checkpoint_step or 0) < 3000
+    assert restored.state == State.QUEUED and 0 < (restored.checkpoint_step or 0) < 20_000
     wait_for(lambda: Run.objects.get(pk=run.pk).state in ENDED, seconds=60, what="the run to end")
     run.refresh_from_db()
     undisturbed.check(run)

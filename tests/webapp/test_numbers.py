@@ -51,7 +51,7 @@ def test_a_priority_that_makes_no_sense_is_refused_with_a_sentence(project: Proj
     assert (run.name, run.priority) == ("before", 5)
 
 
-@pytest.mark.parametrize(("text", "priority"), [("", 5), ("-100", -100), (" 7 ", 7)])
+@pytest.mark.parametrize(("text", "priority"), [("", 5), ("-100", -100), (" -7 ", -7)])
 def test_a_priority_is_changed_where_one_is_given(project: Project, operator: User, text: str, priority: int) -> None:
     run = new_run(project, name="before", priority=5)
 

@@ -211,8 +211,8 @@ def site(process_environment: dict[str, str], embedded_servers: None, django_db_
         web = open_until_the_end.enter_context(processes.web(process_environment, port))
         with django_db_blocker.unblock():
             project, person, visitor = new_project(PROJECT), User.objects.create_user("otto"), Client()
-            Membership.objects.create(user=person, project=project, role=Role.OPERATOR)
-            _, token = tokens.make(person, project, name="every method", scope=Scope.LAUNCH)
+            Membership.objects.create(user=person, project=project, role=Role.OWNER)  # who may put a teacher before all that waits
+            _, token = tokens.make(person, project, name="every method", scope=Scope.ADMIN)
             visitor.force_login(person)
             cookies = {settings.SESSION_COOKIE_NAME: visitor.cookies[settings.SESSION_COOKIE_NAME].value}
         api = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)

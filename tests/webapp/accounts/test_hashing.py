@@ -120,7 +120,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 
 @pytest.mark.parametrize("name", ["nora", "nobody", "retired", "without"])
-@pytest.mark.parametrize("address", ["/sign-in/", "/admin/login/"])
+@pytest.mark.parametrize("address", ["/sign-in/"])
 def test_a_name_shows_by_nothing_whether_it_exists(name: str, address: str, request: pytest.FixtureRequest) -> None:
     """One hash for each, known or not, and so the same refusal when there is no turn for it."""
     User.objects.create_user("nora", password=PASSWORD)

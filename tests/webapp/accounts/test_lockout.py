@@ -44,7 +44,7 @@ def has_signed_in(name: str, address: str, *, days_ago: int = 1) -> None:
     AccessLog.objects.filter(pk=log.pk).update(attempt_time=timezone.now() - timedelta(days=days_ago))
 
 
-@pytest.mark.parametrize("page", ["/sign-in/", "/admin/login/"])
+@pytest.mark.parametrize("page", ["/sign-in/"])
 def test_five_failures_lock_a_name_out_at_their_address_and_nowhere_else(nora: User, page: str) -> None:
     codes = [sign_in("nora", f"wrong {number}", HOME, page) for number in range(5)]
 

@@ -11,9 +11,10 @@ from django.urls import reverse
 from jsonschema import validate
 
 from tests.webapp.conftest import RunMaker, signed_in
+from tests.webapp.runs.live.test_news import news_since
 from webapp.accounts.models import User
 from webapp.legible import LINE, LINES
-from webapp.runs.live.news import Mark, news_since
+from webapp.runs.live.news import Mark
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -74,7 +75,7 @@ def test_the_stream_of_a_run_is_described_as_it_speaks(schema: dict[str, Any], r
     run = running_run()
     described = schema["paths"]["/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["properties"]
 
-    messages = news_since(viewer, run.pk, Mark()).messages
+    messages = news_since(run.pk, Mark()).messages
 
     assert reverse("run-events", args=[run.pk]) == f"/runs/{run.pk}/events"
     assert {message.event for message in messages} >= {"status"}

@@ -147,8 +147,9 @@ def test_a_silent_worker_is_named_with_its_run(running_run: RunMaker) -> None:
     run = running_run()
     Attempt.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
-    held, silent = work.workers()
+    none, held, silent = work.workers()
 
+    assert (none.level, none.words) == ("warning", "none is running")
     assert held.words == "1 by 1 worker"
     assert (silent.about, silent.words, silent.level) == ("worker worker-1", f"silent for 5 min, holds run {run.pk}", "warning")
 

@@ -82,7 +82,16 @@ def test_the_list_and_the_run_itself_say_the_same(project: Project, operator: Us
     (line,) = get(operator, "projects/distillery/runs/", tag="warm")["results"]
 
     assert line == {key: whole[key] for key in line}
-    assert set(whole) - set(line) == {"project", "notes", "spec", "cloned_from", "attempt", "checkpoint_step"}
+    assert set(whole) - set(line) == {
+        "project",
+        "notes",
+        "spec",
+        "cloned_from",
+        "continued_from",
+        "attempt",
+        "checkpoint_step",
+        "keep_checkpoints",
+    }
     assert (whole["baseline"], whole["cloned_from"]) == (str(baseline.pk), str(run.pk))
     assert (whole["name"], whole["notes"]) == ("<i>one</i>", "why")
     assert whole["metrics"] == {"accuracy": 0.5, "auroc": None}

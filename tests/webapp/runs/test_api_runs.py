@@ -178,14 +178,14 @@ def test_sorting_by_an_unknown_name_tells_the_known_ones(viewer: User, finished_
 def test_edit_changes_only_what_is_named(operator: User, project: Project) -> None:
     run = queued_run(project, name="before")
 
-    answer = signed_in(operator).patch(f"/api/v1/runs/{run.pk}/", {"tags": ["b", "a", "b"], "notes": "Why.", "priority": 5})
+    answer = signed_in(operator).patch(f"/api/v1/runs/{run.pk}/", {"tags": ["b", "a", "b"], "notes": "Why.", "priority": -5})
 
     assert answer.status_code == 200
     assert {key: answer.json()[key] for key in ("name", "notes", "tags", "priority")} == {
         "name": "before",
         "notes": "Why.",
         "tags": ["b", "a"],
-        "priority": 5,
+        "priority": -5,
     }
 
 

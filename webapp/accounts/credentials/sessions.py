@@ -4,6 +4,7 @@ A session that is ended is gone from the database, so the next request that come
 """
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
@@ -51,8 +52,9 @@ class NoteSession(MiddlewareMixin):
         key = getattr(request, "session", None) and request.session.session_key
         if not key or NAME.fullmatch(key) is None or not cache.add(_seen(key), True, SEEN_EVERY.total_seconds()):
             return response
-        if (user := _owner(request)) is not None:
-            _note(request, user, key)
+        with suppress(OperationalError, InterfaceError):  # a database that is away was told in the response
+            if (user := _owner(request)) is not None:
+                _note(request, user, key)
         return response
 
 

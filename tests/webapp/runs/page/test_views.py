@@ -164,11 +164,11 @@ def test_a_run_of_another_project_is_not_there_to_be_changed(elsewhere: Project,
 def test_the_dialog_changes_all_that_it_shows(project: Project, operator: User) -> None:
     run = new_run(project)
 
-    page = pressed(run, operator, "run-edit", name=" new ", tags=" b ,, a,b ", notes="  indented\n", priority="5")
+    page = pressed(run, operator, "run-edit", name=" new ", tags=" b ,, a,b ", notes="  indented\n", priority="-5")
 
     run.refresh_from_db()
     assert "Saved." in page
-    assert (run.name, run.tags, run.notes, run.priority) == ("new", ["b", "a"], "  indented\n", 5)
+    assert (run.name, run.tags, run.notes, run.priority) == ("new", ["b", "a"], "  indented\n", -5)
 
 
 def test_a_dialog_that_was_refused_names_every_field(project: Project, operator: User) -> None:
