@@ -249,7 +249,7 @@ class Campaign:
 
     def _service(self, words: str) -> "Struck":
         """Kills one of serve's processes, which starts it again."""
-        before = self._process(words)
+        before = until(lambda: self._process(words), f"a process of serve's with {words!r}")
         kill(before)
         return time.monotonic(), lambda: self._process(words) not in (0, before)
 
@@ -328,6 +328,7 @@ def until(condition: Callable[[], T], what: str) -> T:
 
 
 def kill(pid: int) -> None:
+    assert pid > 1, "0 would be everybody in this program's own group"
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
