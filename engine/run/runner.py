@@ -60,15 +60,15 @@ def execute(
     """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
     `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
-    `stop` is asked once a step. A run that can't fit into `memory_limit` bytes is refused before anything is allocated. The classes come from
-    the catalog unless given. What a run can run into does not raise: it ends as failed.
+    `stop` is asked once a step. What needs more than `memory_limit` bytes is refused. Whatever a run runs into, it does not raise: it failed.
     """
     emit = emit if is_main_process() else _discard
     current, artifacts, threads = CurrentStep(), ArtifactWriter(workdir, emit), torch.get_num_threads()
     try:
         emit(Activity("the preparation"))
         with seeds.undisturbed(device_of(spec)):
-            torch.set_num_threads(spec.threads or threads)
+            if spec.threads is not None:  # to set what is set already would change the bits
+                torch.set_num_threads(spec.threads)
             memory.check(spec, models or {}, memory_limit)
             run = assemble(
                 spec,
