@@ -8,6 +8,7 @@ have copied what it names.
 import json
 import logging
 import os
+import shutil
 import stat
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -84,6 +85,17 @@ def opened(path: Path) -> IO[bytes]:
 
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """Where the system can, a folder is opened as a place alone, which asks for no right to list it."""
+
+
+def second_name(source: str, target: str) -> str:
+    """Gives a file a second name, which costs no space: a hard link, or a copy where the store's file system has none. For `shutil.copytree`."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
+    return target
 
 
 def close_to_others() -> str | None:

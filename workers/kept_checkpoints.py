@@ -10,6 +10,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from webapp.store import second_name
+
 KEPT = "kept"
 
 
@@ -22,7 +24,7 @@ def keep(checkpoint: Path, attempt_folder: Path) -> Path | None:
     shutil.rmtree(unfinished, ignore_errors=True)
     kept.parent.mkdir(exist_ok=True)
     try:
-        shutil.copytree(checkpoint, unfinished, copy_function=_link)
+        shutil.copytree(checkpoint, unfinished, copy_function=second_name)
         unfinished.rename(kept)
     except (FileNotFoundError, shutil.Error):
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -41,17 +43,6 @@ def forget_all_but(kept: Path) -> None:
     for folder in attempt.parent.glob("attempt-*/checkpoints"):
         if folder.parent != attempt:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _link(source: str, target: str) -> str:
-    """A hard link, or a copy where the store's file system has none."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(source, target)
-    return target
 
 
 def _sync(folder: Path) -> None:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +25,7 @@ from django.db.models.functions import Now
 from engine.models.foreign import HUB, ROOTS
 from webapp.fleet import store, tally
 from webapp.fleet.models import Worker
+from webapp.operate.version import version
 from webapp.runs import doorbell
 from workers.devices import Pool, list_gpus
 from workers.sink import LAGS
@@ -142,7 +142,7 @@ def _about(name: str, pool: Pool) -> dict[str, Any]:
     return {
         "name": name,
         "host": socket.gethostname(),
-        "version": _version(),
+        "version": version(),
         "cpu_slots": pool.cpu_slots,
         "gpu_count": len(pool.gpus),
         "run_memory_bytes": pool.run_memory,
@@ -179,10 +179,3 @@ def _tell_lags() -> None:
     except (DatabaseError, InterfaceError):
         LAGS.give_back(new)
         raise
-
-
-def _version() -> str:
-    try:
-        return version("stillhouse")
-    except PackageNotFoundError:
-        return ""

@@ -10,6 +10,7 @@ from tests.processes import Program
 from tests.waiting import wait_for
 
 Start = Callable[[Program], Program]
+StartWith = Callable[..., Program]
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def start_worker(environment: dict[str, str], start: Start) -> Callable[..., Pro
         if wait:
             wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=60, what="the worker to listen")
             assert worker.is_running(), worker.output
+        return worker
+
+    return begin
+
+
+@pytest.fixture
+def start_with(environment: dict[str, str], start: Start) -> StartWith:
+    """Starts a worker with one slot and more in its environment, and returns when it listens."""
+
+    def begin(**more: str) -> Program:
+        worker = start(processes.worker(environment | more, slots=1))
+        wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=60, what="the worker to listen")
+        assert worker.is_running(), worker.output
         return worker
 
     return begin

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tests import processes
-from tests.faults.conftest import Start
+from tests.faults.conftest import StartWith
 from tests.processes import Program
 from tests.runs import history_of, queued_run
 from tests.waiting import wait_for
@@ -27,21 +26,6 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
 LONG: dict[str, Any] = {"budget": {"steps": 2_000_000}, "cadence": {"checkpoint": 200, "log": 50, "evaluate": 1_000_000}, "threads": 1}
 SHORT: dict[str, Any] = {"budget": {"steps": 40}, "threads": 1}
-
-StartWith = Callable[..., Program]
-
-
-@pytest.fixture
-def start_with(environment: dict[str, str], start: Start) -> StartWith:
-    """Starts a worker with one slot and more in its environment, and returns when it listens."""
-
-    def begin(**more: str) -> Program:
-        worker = start(processes.worker(environment | more, slots=1))
-        wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=60, what="the worker to listen")
-        assert worker.is_running(), worker.output
-        return worker
-
-    return begin
 
 
 def row_of(worker: Program) -> Worker:

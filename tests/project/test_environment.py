@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from docs.generate import ENVIRONMENT, environment_variables, meanings
+from docs.environment import ENVIRONMENT
+from docs.generate import environment_variables, meanings
 from engine.spec import catalog
 
 CARDS = [*catalog.methods().values(), *catalog.tasks().values()]

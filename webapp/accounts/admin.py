@@ -11,6 +11,7 @@ from webapp.accounts import audit
 from webapp.accounts.forms import ProjectForm
 from webapp.accounts.models import ApiToken, AuditEntry, Membership, Project, User
 from webapp.accounts.permissions import person
+from webapp.read_only import ReadOnlyAdmin
 
 M = TypeVar("M", bound=Model)
 
@@ -76,17 +77,8 @@ class ApiTokenAdmin(AuditedAdmin[ApiToken]):
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
+class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
     """To look at only: nobody changes or deletes the trail."""
 
     list_display = ("at", "who", "project_slug", "verb", "target", "address")
     list_filter = ("project", "verb")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False

@@ -94,10 +94,16 @@ def look() -> Readiness:
     return Readiness(wrong or "ok", told, wrong)
 
 
-def misfit(*, applied: set[Migration], known: dict[Migration, frozenset[Migration]]) -> str:
-    """Why a database with these migrations does not fit code with those; empty where it fits. `known` has what each one replaces."""
+def differences(*, applied: set[Migration], known: dict[Migration, frozenset[Migration]]) -> tuple[set[Migration], set[Migration]]:
+    """The migrations that only the database has, and those that only the code has. `known` has what each one replaces."""
     newer = applied - known.keys() - frozenset().union(*known.values())
     older = {each for each, replaced in known.items() if each not in applied and not (replaced and replaced <= applied)}
+    return newer, older
+
+
+def misfit(*, applied: set[Migration], known: dict[Migration, frozenset[Migration]]) -> str:
+    """Why a database with these migrations does not fit code with those; empty where it fits."""
+    newer, older = differences(applied=applied, known=known)
     if newer:
         return f"The database is from a newer Stillhouse: it has {_named(newer)}; update the code."
     if older and not applied:

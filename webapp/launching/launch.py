@@ -125,7 +125,7 @@ def launch_continued(project: Project, user: User, origin: Run, spec: RunSpec, *
     """A queued run with this spec that begins with the last checkpoint of `origin`, under its name, tags and notes."""
     (number,) = take_numbers(project)
     about = body_of(origin)
-    options = LaunchOptions.model_validate({name: about[name] for name in LaunchOptions.model_fields if name in about})
+    options = _options(project, user, {name: about[name] for name in LaunchOptions.model_fields if name in about})
     run = _create(project, user, spec, options, name=f"{origin.name[:188]} · continued", number=number)
     place = {"checkpoint_step": origin.checkpoint_step, "checkpoint_path": origin.checkpoint_path, "began_after": origin.checkpoint_step}
     Run.objects.filter(pk=run.pk).update(continued_from=origin, config_hash=config_hash, step=origin.checkpoint_step or 0, **place)
@@ -233,7 +233,13 @@ def _understood(project: "ProjectOfMine", user: User, body: Any, *, one_run: boo
             problems += refused_baseline
     if problems or found.spec is None:
         raise SpecError(problems)
-    return LaunchOptions.model_validate(given), found.spec, baseline
+    return _options(project, user, given), found.spec, baseline
+
+
+def _options(project: Project, user: User, given: Mapping[str, Any]) -> LaunchOptions:
+    """Checked options, complete: with the time limit that their runs get."""
+    options = LaunchOptions.model_validate(given)
+    return options.model_copy(update={"seconds_limit": quotas.seconds_limit(project, user, options.seconds_limit)})
 
 
 def _quota_problems(project: Project, user: User, spec: RunSpec, given: Mapping[str, Any]) -> list[Problem]:
@@ -295,7 +301,7 @@ def _create(project: Project, user: User, spec: RunSpec, options: LaunchOptions,
         seed=spec.seed,
         priority=options.priority,
         keep_checkpoints=options.keep_checkpoints,
-        seconds_limit=quotas.seconds_limit(project, user, options.seconds_limit),
+        seconds_limit=options.seconds_limit,
         device_kind="any" if spec.device == "auto" else spec.device,
         device_count=spec.devices,
         total_steps=spec.total_steps,

@@ -13,12 +13,9 @@ from uuid import UUID
 from django.conf import settings
 
 from webapp.runs.models import ENDED, Artifact, Run
+from webapp.store import RUNS
 
 BATCH = 500
-RUNS = "runs"
-MARKER = ".stillhouse-store"
-"""The file at the root of the store that says whose store it is."""
-
 UNFINISHED = (".backup-", ".restore-", ".replaced-")
 """How folders at the root of the store begin that a backup or a restore works in: left there, it was killed."""
 

@@ -28,7 +28,7 @@ from webapp.operate.store_lock import may_remove
 from webapp.runs import lifecycle
 from webapp.runs.models import ENDED, IdempotencyKey, LogLine, Run, State
 from webapp.runs.projects import stop_runs_of
-from webapp.store import path_in_store
+from webapp.store import path_in_store, run_folder
 
 logger = logging.getLogger(__name__)
 HEARD = "retention"
@@ -116,7 +116,7 @@ def _trashed_runs() -> Iterator[Removal]:
     over = Run.objects.filter(lifecycle.time_is_over(), state__in=ENDED).exclude(Exists(needed))
     over = over.exclude(pk__in=lifecycle.begins_another().values("pk"))
     for run in over.order_by("pk")[:AT_ONCE]:
-        folder = path_in_store(f"{inventory.RUNS}/{run.pk}")
+        folder = path_in_store(run_folder(run.pk))
 
         def do(run_id: UUID = run.pk, folder: Path = folder) -> bool:
             gone = lifecycle.delete_for_good(run_id)

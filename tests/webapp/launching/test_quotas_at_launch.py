@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from engine.errors import SpecError
 from tests.webapp.conftest import SPEC
@@ -55,6 +57,15 @@ def test_a_continued_run_needs_room_too(project: Project, operator: User) -> Non
 
     with pytest.raises(SpecError, match="comes to 40 steps; the project Distillery has at most 30 for a run"):
         go_on(run, operator, {"budget": {"steps": 40}})
+
+
+def test_quotas_are_asked_for_once_however_many_runs_are_launched(project: Project, operator: User) -> None:
+    def statements(seeds: int) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            launch(project, operator, {**SPEC, "seeds": seeds})
+        return sum('"runs_quota"' in one["sql"] for one in captured)
+
+    assert statements(5) == statements(1) > 0
 
 
 def test_baselines_count_too(project: Project, operator: User) -> None:

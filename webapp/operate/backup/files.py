@@ -5,7 +5,6 @@ it when the next one is registered. So checkpoints get second names, which costs
 run may be written anew under its name, as a whole: then its file is newer than its row, and the manifest has what the row will say.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from webapp.operate.inventory import MARKER, Recorded, checkpoints, main_file, recorded
-from webapp.store import path_in_store
+from webapp.fleet.store import MARKER
+from webapp.operate.inventory import Recorded, checkpoints, main_file, recorded
+from webapp.store import path_in_store, second_name
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def hold_checkpoints(into: Path) -> bool:
     """
     for one in checkpoints():
         try:
-            shutil.copytree(path_in_store(one.path), into / one.path, copy_function=_link)
+            shutil.copytree(path_in_store(one.path), into / one.path, copy_function=second_name)
         except (FileNotFoundError, shutil.Error):
             shutil.rmtree(into / one.path, ignore_errors=True)
             if one.under_way:
@@ -66,14 +66,3 @@ def _files_of(root: Path, row: Recorded) -> Iterator[StoreFile]:
     for each in [path] if path.is_file() else sorted(path.rglob("*")):
         if each.is_file() and not each.is_symlink():
             yield StoreFile(each, each.relative_to(root).as_posix(), row if each == main else None)
-
-
-def _link(source: str, target: str) -> str:
-    """A hard link, or a copy where the store's file system has none."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(source, target)
-    return target

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from engine.spec import catalog
 from webapp import servers
 from webapp.catalog.models import Method, Task
+from webapp.gate.readiness import differences, known_migrations
 from webapp.operate.doctor.lines import Remark, graded
 
 OLDEST_POSTGRESQL = 150_000
@@ -55,15 +56,15 @@ def database() -> Iterator[Remark]:
 
 
 def _migrations() -> Iterator[Remark]:
-    executor = MigrationExecutor(connection)
-    known, applied = executor.loader.disk_migrations, executor.loader.applied_migrations
-    newer = sorted(f"{app}.{name}" for app, name in applied if (app, name) not in known and app in executor.loader.migrated_apps)
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    newer, pending = differences(applied=applied, known=known_migrations())
     if newer:
-        yield Remark("problem", "migrations", f"the database is from a newer Stillhouse: it has {newer[0]}", "update the code")
+        yield Remark("problem", "migrations", f"the database is from a newer Stillhouse: it has {'.'.join(min(newer))}", "update the code")
         return
-    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:
-        yield Remark("problem", "migrations", f"{len(pending)} are not applied, the first is {pending[0][0]}", "run manage.py migrate")
+        yield Remark(
+            "problem", "migrations", f"{len(pending)} are not applied, the first is {'.'.join(min(pending))}", "run manage.py migrate"
+        )
         return
     yield Remark("ok", "migrations", "all applied")
     stale = [

@@ -1,13 +1,10 @@
 """The memory and the time that a run may have, with a real worker and real children."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests import processes
-from tests.faults.conftest import environment, start  # noqa: F401 - fixtures
-from tests.processes import Program
+from tests.faults.conftest import StartWith
 from tests.runs import queued_run
 from tests.waiting import wait_for
 from webapp.runs import lifecycle
@@ -15,7 +12,6 @@ from webapp.runs.models import ENDED, Attempt, Run, State
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
-Start = Callable[[Program], Program]
 LONG: dict[str, Any] = {"budget": {"steps": 2_000_000}, "cadence": {"checkpoint": 200, "evaluate": 1_000_000}, "threads": 1}
 
 
@@ -23,23 +19,12 @@ def wide(width: int, layers: int) -> dict[str, Any]:
     return {"student": {"name": "mlp-16", "config": {"hidden": [width] * layers}}, "threads": 1}
 
 
-@pytest.fixture
-def start_with(environment: dict[str, str], start: Start) -> Callable[..., Program]:  # noqa: F811
-    def begin(**more: str) -> Program:
-        worker = start(processes.worker(environment | more, slots=1))
-        wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=60, what="the worker to listen")
-        assert worker.is_running(), worker.output
-        return worker
-
-    return begin
-
-
 def ended(run: Run) -> Run:
     wait_for(lambda: Run.objects.get(pk=run.pk).state in ENDED, seconds=90, what="the run to end")
     return Run.objects.get(pk=run.pk)
 
 
-def test_a_run_stops_when_its_time_is_up_and_goes_on_when_a_person_says_so(start_with: Callable[..., Program]) -> None:
+def test_a_run_stops_when_its_time_is_up_and_goes_on_when_a_person_says_so(start_with: StartWith) -> None:
     start_with()
     run = queued_run(seconds_limit=4, **LONG)
 
@@ -53,7 +38,7 @@ def test_a_run_stops_when_its_time_is_up_and_goes_on_when_a_person_says_so(start
     assert Attempt.objects.filter(run=run).count() == 2
 
 
-def test_a_run_that_can_not_fit_is_refused_and_the_worker_takes_the_next(start_with: Callable[..., Program]) -> None:
+def test_a_run_that_can_not_fit_is_refused_and_the_worker_takes_the_next(start_with: StartWith) -> None:
     start_with(STILLHOUSE_RUN_MEMORY="1e9")
     huge, small = queued_run(name="huge", **wide(60_000, 2)), queued_run(name="small", budget={"steps": 20}, threads=1)
 
@@ -65,7 +50,7 @@ def test_a_run_that_can_not_fit_is_refused_and_the_worker_takes_the_next(start_w
     assert Attempt.objects.filter(run=huge).count() == 1
 
 
-def test_a_run_that_takes_more_than_it_may_is_ended_and_says_so(start_with: Callable[..., Program]) -> None:
+def test_a_run_that_takes_more_than_it_may_is_ended_and_says_so(start_with: StartWith) -> None:
     """Its weights and gradients would fit; with the moments of its optimizer they do not."""
     start_with(STILLHOUSE_RUN_MEMORY="300e6")
     greedy = queued_run(name="greedy", budget={"steps": 2000}, **wide(3900, 3))
