@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
 def test_it_claims_nothing_and_says_why_until_the_database_is_of_its_version(process_environment: dict[str, str]) -> None:
     run = queued_run(budget={"steps": 1})
-    with newer_database(), processes.worker(process_environment, slots=1) as worker:
+    with newer_database(), processes.worker(process_environment | {"STILLHOUSE_LOG_LEVEL": "DEBUG"}, slots=1) as worker:
         wait_for(lambda: "ready." in worker.output or not worker.is_running(), seconds=90, what="the worker to listen")
         for _ in range(3):
             doorbell.ring("cpu")

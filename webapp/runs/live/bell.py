@@ -45,7 +45,8 @@ class Bell:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _listen(self) -> None:
-        client = redis.asyncio.from_url(settings.REDIS_URL, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+        # No time limit on the socket: the client would send under asyncio.wait_for, which in Python 3.11 can lose a cancellation.
+        client = redis.asyncio.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=None, retry=Retry(NoBackoff(), 0))
         async with client, client.pubsub() as pubsub:
             await pubsub.psubscribe(EVERY_RUN)
             async for message in pubsub.listen():

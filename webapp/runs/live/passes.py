@@ -25,8 +25,8 @@ class Pass:
 
 
 def still_valid(passes: Collection[Pass]) -> set[Pass]:
-    """Those whose session has neither ended nor expired, whose person is active, has the same password and is a member of a project that is not in the trash, and whose run is
-    there. At most three statements."""
+    """Those whose session has neither ended nor expired, whose person is active, has the same password and is a member of a project that is
+    not in the trash, and whose run is there. At most three statements."""
     sessions = _sessions({each.session for each in passes})
     members = set(
         Membership.objects.filter(

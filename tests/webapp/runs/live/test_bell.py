@@ -60,3 +60,18 @@ def test_what_can_not_be_read_is_passed_over(text: str, caplog: Any) -> None:
 
 def test_what_others_publish_under_such_a_name_is_no_ring() -> None:
     assert heard_of(("stillhouse:run:none", json.dumps({"kinds": ["state"]}))) == []
+
+
+def test_a_bell_that_is_no_longer_wanted_ends_at_whatever_moment_that_is() -> None:
+    async def given_up_after(turns: int) -> bool:
+        listening = asyncio.create_task(Bell(lambda ring: None, lambda: None).keep_listening())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        listening.cancel()
+        ended, _ = await asyncio.wait([listening], timeout=10)
+        return bool(ended)
+
+    async def all_of_them() -> list[int]:
+        return [turns for turns in range(60) if not await given_up_after(turns)]
+
+    assert asyncio.run(all_of_them()) == []
