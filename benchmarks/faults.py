@@ -38,7 +38,7 @@ STEPS, CHECKPOINT = 3000, 50
 SPEC: dict[str, Any] = {"budget": {"steps": STEPS}, "cadence": {"checkpoint": CHECKPOINT, "evaluate": 500}, "threads": 1}
 AT_ONCE = 3
 BAD = ("lost", "histories that differ", "weights that differ")
-PATIENCE = 120.0
+PATIENCE = 300.0
 SHARES = {
     "child": 30, "worker": 15, "web": 8, "beat": 7, "postgres": 10, "valkey": 10, "sleep": 5, "flush": 5, "full disk": 5, "no store": 5,
 }  # fmt: skip
@@ -188,7 +188,7 @@ class Campaign:
         return self._service("uvicorn")
 
     def _beat(self) -> "Struck":
-        return self._service(" beat ")
+        return self._service("beat")
 
     def _postgres(self) -> "Struck":
         from webapp.runs.models import Run
@@ -247,16 +247,16 @@ class Campaign:
     def _until_it_ended(self, attempt: Any) -> "Struck":
         return time.monotonic(), lambda: asked(lambda: type(attempt).objects.get(pk=attempt.pk).ended_at is not None)
 
-    def _service(self, words: str) -> "Struck":
+    def _service(self, word: str) -> "Struck":
         """Kills one of serve's processes, which starts it again."""
-        before = until(lambda: self._process(words), f"a process of serve's with {words!r}")
+        before = until(lambda: self._process(word), f"a process of serve's with {word!r}")
         kill(before)
-        return time.monotonic(), lambda: self._process(words) not in (0, before)
+        return time.monotonic(), lambda: self._process(word) not in (0, before)
 
-    def _process(self, words: str) -> int:
+    def _process(self, word: str) -> int:
         for process in self.serve.descendants():
             with suppress(psutil.Error):
-                if words in " ".join(process.cmdline()) and process.ppid() == self.serve.pid:
+                if word in process.cmdline() and process.ppid() == self.serve.pid:
                     return process.pid
         return 0
 

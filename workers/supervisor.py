@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from engine.events import Outcome
 from engine.models.foreign import policy_of_workers
 from webapp import logs
+from webapp.fleet import store
 from webapp.runs import lifecycle
 from webapp.runs.lifecycle import ClaimedRun, LeaseLost
 from webapp.runs.templatetags.shown import duration
@@ -64,6 +66,7 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
             _persist(partial(lifecycle.give_back, claim.token, NO_CHECKPOINT.format(step=claim.from_step)), heartbeat)
             return
         share = replace(share, threads=claim.spec.get("threads") or share.threads)
+        store.make_folder(Path(settings.STORE), claim.folder, _persist(store.known, heartbeat))
         child = _launch(claim, share)
         heartbeat.protect(child)
         _persist(partial(lifecycle.started, claim.token, pid=child.pid, device=share.name), heartbeat)
@@ -86,7 +89,6 @@ def tend(claim: ClaimedRun, share: Share, *, leaving: threading.Event) -> None:
 
 def _launch(claim: ClaimedRun, share: Share) -> Child:
     folder = path_in_store(claim.folder)
-    folder.mkdir(parents=True, exist_ok=True)
     return Child(
         Order(
             spec=claim.spec,

@@ -60,7 +60,7 @@ class Records:
             text = "".join(json.dumps({"step": step, **_plain(fields)}) + "\n" for step, fields in lines)
             try:
                 with writing(name, self._workdir, needed=len(text)):
-                    self._workdir.mkdir(parents=True, exist_ok=True)
+                    self._workdir.mkdir(exist_ok=True)
                     if not self._begun:
                         self._begin()
                     _append(self._workdir / name, text.encode())

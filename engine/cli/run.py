@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     workdir = options.workdir or Path("runs") / f"{spec.method}-{spec.task}-{spec.seed}"
     console = Console(stderr=True, quiet=options.quiet)
     resume, made = _resume_from(workdir, options.resume, console)
+    _make_around(workdir)
     stop = threading.Event()
     with joined_process_group(), _display(console, spec) as display, _interrupts(stop, console):
         records = Records(workdir, made=made)
@@ -49,6 +50,13 @@ def _text_of(argument: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise Refused(f"the spec {argument} can't be read: {reason}.") from None
+
+
+def _make_around(workdir: Path) -> None:
+    try:
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"the folder {workdir} can't be made: {error.strerror}.") from None
 
 
 def _model(argument: str) -> tuple[str, Path]:

@@ -305,6 +305,7 @@ def measure(evidence: Evidence, seeds: Sequence[int], workdir: Path, *, say: Say
     values: dict[str, dict[str, list[float | None]]] = {arm.id: {metric: [] for metric in evidence.metrics} for arm in evidence.arms}
     for seed in seeds:
         bench = _Bench(evidence, seed, workdir / f"seed-{seed}")
+        bench.workdir.mkdir(parents=True, exist_ok=True)
         for arm in evidence.arms:
             metrics = bench.numbers(arm)
             say(f"seed {seed}, {arm.title}: {', '.join(f'{name} {_short(metrics.get(name))}' for name in evidence.metrics[:3])}")

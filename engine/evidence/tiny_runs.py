@@ -85,6 +85,7 @@ def make(spec: RunSpec, workdir: Path, models: Mapping[str, Path]) -> None:
     """Makes a run in this process. Raises EngineError with the run's own sentence when it does not succeed."""
     from engine.run.runner import execute
 
+    workdir.parent.mkdir(parents=True, exist_ok=True)
     outcome = execute(spec, _unheard, workdir, models=models)
     if outcome.status != "succeeded":
         raise EngineError(f"The tiny run of {spec.method} on {spec.task} ended as {outcome.status}: {outcome.reason}")

@@ -78,7 +78,8 @@ class ArtifactWriter:
     def _path(self, kind: ArtifactKind, name: str) -> Path:
         assert name.replace("-", "").replace("_", "").isalnum(), f"an artifact's name has letters, digits, - and _; got {name!r}"
         path = self._workdir / (f"tables/{name}.json" if kind == "table" else f"tensors/{name}{SUFFIX}")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(f"The {kind} {name}", self._workdir, needed=1):
+            path.parent.mkdir(exist_ok=True)
         return path
 
     def _report(self, kind: ArtifactKind, name: str, path: Path, facts: dict[str, Any]) -> None:

@@ -57,7 +57,8 @@ def _write(snapshot: Snapshot, folder: Path) -> Path:
     with writing(f"The checkpoint of step {snapshot.step}", folder, needed=needed):
         try:
             shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            folder.mkdir(exist_ok=True)
+            partial.mkdir()
             save_file(snapshot.tensors, partial / "tensors.safetensors")
             body = json.dumps({"step": snapshot.step, "tensors": _digest(partial / "tensors.safetensors"), **snapshot.state})
             sealed = {"format": FORMAT, "sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body}

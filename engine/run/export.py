@@ -35,7 +35,7 @@ def save_model(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> dict[
     with writing("The trained model", folder.parent, needed=needed):
         try:
             shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            partial.mkdir()
             content = _write(partial, model, meta)
             for path in (*partial.iterdir(), partial):
                 fsync(path)

@@ -59,7 +59,8 @@ def execute(
 ) -> Outcome:
     """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
-    `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's folder, of this workdir or another.
+    `workdir` is made, in a folder that is there. `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's
+    folder, of this workdir or another.
     `stop` is asked once a step. What needs more than `memory_limit` bytes is refused. Whatever a run runs into, it does not raise: it failed.
     """
     emit = emit if is_main_process() else _discard

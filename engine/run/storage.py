@@ -29,13 +29,18 @@ def writing(what: str, folder: Path, *, needed: int) -> Iterator[None]:
             raise StorageError(
                 f"{what} could not be written: no room on the store, {decimal(needed)} needed{_free(folder)}.", full=True
             ) from error
+        if code == errno.ENOENT:
+            raise StorageError(f"{what} could not be written: the folder {folder} has gone; is its disk still mounted?") from error
         raise StorageError(f"{what} could not be written: {os.strerror(code) if code else error}.") from error
 
 
 def try_out(folder: Path) -> None:
-    """Makes the folder of a run and writes a byte there, so that a run does not train for nothing. Raises StorageError."""
-    with writing(f"The run's folder {folder}", folder, needed=1):
-        folder.mkdir(parents=True, exist_ok=True)
+    """Makes the folder of a run, but not those around it, and writes a byte there, so that a run does not train for nothing.
+
+    Raises StorageError. Where a disk is no longer mounted, what is around the folder is missing, and what would be written is lost.
+    """
+    with writing(f"The run's folder {folder}", folder.parent, needed=1):
+        folder.mkdir(exist_ok=True)
         probe = folder / f"{PROBE}-{os.getpid()}"
         try:
             probe.write_bytes(b"0")

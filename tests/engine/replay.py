@@ -46,6 +46,7 @@ def is_unchanged(run: Mapping[str, Any]) -> bool:
 def student_of(run: Mapping[str, Any], workdir: Path, *, resume: Path | None = None) -> dict[str, str]:
     """The files of the student that the run exports, by their SHA-256; the reason under "failed" when there is none."""
     models = {ref: RECORDED / "models" / name for ref, name in run.get("models", {}).items()}
+    workdir.parent.mkdir(exist_ok=True)
     outcome = execute(RunSpec.parse(run["spec"]), lambda event: None, workdir, models=models, resume=resume)
     if outcome.status != "succeeded":
         return {"failed": outcome.reason}

@@ -18,7 +18,7 @@ from webapp.fleet.models import Worker
 from webapp.fleet.store import MARKER
 from webapp.runs import doorbell, lifecycle
 from webapp.runs.models import ENDED, Attempt, LogLine, Run, State
-from webapp.runs.progress import Status, newest_attempt, status_of, workers_for
+from webapp.runs.progress import Status, newest_attempt, status_of, supply_for
 from webapp.runs.table.rows import runs_page
 from workers.supervisor import NO_CHECKPOINT
 
@@ -34,7 +34,7 @@ def row_of(worker: Program) -> Worker:
 
 def status(run: Run) -> Status:
     run.refresh_from_db()
-    return status_of(run, newest_attempt(run), workers_for([run]))
+    return status_of(run, newest_attempt(run), supply_for([run]))
 
 
 def ended(run: Run) -> Run:

@@ -5,11 +5,13 @@ first worker that ever comes writes a marker and tells the database, and each ot
 folder is the store from now on.
 """
 
+import errno
 import os
 import re
 import secrets
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from webapp.fleet.models import StoreMarker
@@ -31,6 +33,21 @@ def holds(store: Path, text: str) -> bool:
     with suppress(OSError):
         return _read(store / MARKER) == text
     return False
+
+
+def make_folder(store: Path, relative: str, text: str | None) -> None:
+    """Makes a folder, and those around it, in the store that has this marker, and in no other: where the store is unmounted meanwhile, the folder
+    is not made at its place. Without a text any folder is the store. Raises OSError."""
+    place = os.open(store, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if text is not None and _read(store / MARKER, within=place) != text:
+            raise FileNotFoundError(errno.ENOENT, "the store is not mounted", str(store))
+        parts = PurePosixPath(relative).parts
+        for count in range(1, len(parts) + 1):
+            with suppress(FileExistsError):
+                os.mkdir(PurePosixPath(*parts[:count]), dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def known() -> str | None:
@@ -84,10 +101,11 @@ def _problem_of_writing(proof: Path) -> str:
             proof.unlink(missing_ok=True)
 
 
-def _read(marker: Path) -> str | None:
-    """The text of a marker; None where there is none, or one that is being written."""
+def _read(marker: Path, *, within: int | None = None) -> str | None:
+    """The text of a marker; None where there is none, or one that is being written. `within`: the opened store."""
     try:
-        text = marker.read_text(errors="replace").strip()
+        with open(marker if within is None else marker.name, errors="replace", opener=partial(os.open, dir_fd=within)) as file:
+            text = file.read().strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return text if TEXT.fullmatch(text) else None

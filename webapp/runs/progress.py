@@ -1,11 +1,12 @@
 """A run's state as a person sees it at a glance: one word, one color, how far, how long still."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from webapp.fleet.models import Worker
 from webapp.fleet.waiting import why_nobody
+from webapp.runs import quotas
 from webapp.runs.models import ENDED, HELD, Attempt, Run, State
 
 
@@ -13,7 +14,7 @@ from webapp.runs.models import ENDED, HELD, Attempt, Run, State
 class Status:
     """`word` is the state, or what matters more at the moment: stopping, silent, stalled. `tone` names its color. Times are in seconds.
 
-    `unserved` says of a waiting run why no worker that runs would take it; empty when one would.
+    `unserved` says of a waiting run why no worker would take it, even an idle one; empty when one would.
     """
 
     state: str
@@ -60,18 +61,26 @@ def newest_attempt(run: Run) -> Attempt | None:
     return Attempt.objects.told().filter(run=run).order_by("-number").first()
 
 
-def workers_for(runs: Iterable[Run]) -> Sequence[Worker] | None:
-    """The workers that live, for `status_of` of any number of runs: one statement, or none where no run waits."""
-    return list(Worker.objects.live()) if any(run.state == State.QUEUED for run in runs) else None
+@dataclass(frozen=True)
+class Supply:
+    """What decides whether a waiting run is taken: the workers that live, and whose quotas are used up."""
+
+    workers: Sequence[Worker]
+    full: quotas.Full = field(default_factory=lambda: quotas.Full({}, {}))
 
 
-def status_of(run: Run, attempt: Attempt | None = None, workers: Sequence[Worker] | None = None) -> Status:
-    """`attempt` is the run's newest; without it silence is not known. `workers` are those that live; without them not why it waits."""
+def supply_for(runs: Iterable[Run]) -> Supply | None:
+    """For `status_of` of any number of runs: at most four statements, none where no run waits."""
+    return Supply(list(Worker.objects.live()), quotas.full()) if any(run.state == State.QUEUED for run in runs) else None
+
+
+def status_of(run: Run, attempt: Attempt | None = None, supply: Supply | None = None) -> Status:
+    """`attempt` is the run's newest; without it silence is not known. Without a `supply` it is not known why the run waits."""
     held = attempt if attempt is not None and run.state in HELD else None
     silent = (held.quiet_since or held.silent_since) if held is not None else None
     word = _word(run, silent=silent is not None, stalled=held is not None and held.stalled_since is not None)
     moves = run.state == State.RUNNING and word not in ("silent", "stalled")
-    unserved = _why_unserved(run, attempt, workers)
+    unserved = _why_unserved(run, attempt, supply)
     return Status(
         state=str(run.state),
         word=word,
@@ -96,10 +105,11 @@ def _word(run: Run, *, silent: bool, stalled: bool) -> str:
     return "silent" if silent else "stalled" if stalled else str(run.state)
 
 
-def _why_unserved(run: Run, attempt: Attempt | None, workers: Sequence[Worker] | None) -> str:
-    if run.state != State.QUEUED or workers is None:
+def _why_unserved(run: Run, attempt: Attempt | None, supply: Supply | None) -> str:
+    if run.state != State.QUEUED or supply is None:
         return ""
-    return why_nobody(run.device_kind, run.device_count, workers, refused=attempt.refused_by if attempt is not None else ())
+    refused = attempt.refused_by if attempt is not None else ()
+    return why_nobody(run.device_kind, run.device_count, supply.workers, refused=refused) or supply.full.why(run)
 
 
 def _reason(run: Run, attempt: Attempt | None, *, silent: bool) -> str:

@@ -72,9 +72,35 @@ def seconds_limit(project: Project, person: User, asked: int | None) -> int | No
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def full() -> Q:
-    """For a query of queued runs: those whose project or person has as many running as allowed. Four statements, whatever waits."""
-    return Q(project__in=_full_projects()) | Q(created_by__in=_full_people())
+@dataclass(frozen=True)
+class Full:
+    """The projects and the people that have as many runs running as they may, each with how many that is."""
+
+    projects: Mapping[int, int]
+    people: Mapping[int, int]
+
+    def runs(self) -> Q:
+        """For a query of queued runs: theirs."""
+        return Q(project__in=self.projects) | Q(created_by__in=self.people)
+
+    def why(self, run: Run) -> str:
+        """Why a queued run waits, in one sentence; empty when it is not for a quota."""
+        if run.project_id in self.projects:
+            return f"The project has as many runs running as it may ({self.projects[run.project_id]:,}); this one waits until one ends."
+        if run.created_by_id is not None and run.created_by_id in self.people:
+            return (
+                f"Who launched it has as many runs running as one may ({self.people[run.created_by_id]:,}); this one waits until one ends."
+            )
+        return ""
+
+
+def full() -> Full:
+    """One statement, and one more each for projects and for people where any of them has a limit."""
+    rows: Any = list(Quota.objects.filter(running_runs__isnull=False).values_list("project", "person", "running_runs"))
+    return Full(
+        projects=_full("project", {project: most for project, _, most in rows if project is not None}, settings.PROJECT_QUOTA),
+        people=_full("created_by", {person: most for _, person, most in rows if person is not None}, settings.PERSON_QUOTA),
+    )
 
 
 def _of_each_run(allowed: Allowance, who_has: str, *, steps: int, seconds: int | None) -> Iterator[Problem]:
@@ -98,22 +124,15 @@ def _of_all(allowed: Allowance, whose: Project | User, who_has: str, *, runs: in
         yield Problem("", f"{who_has} {full}; delete runs for good, or ask an administrator for more.")
 
 
-def _full_projects() -> list[Any]:
-    rows = {row.project_id: row for row in Quota.objects.filter(project__isnull=False)}
-    held = Run.objects.filter(state__in=HELD).order_by().values_list("project").annotate(Count("pk"))
-    return _full(rows, dict(held), settings.PROJECT_QUOTA)
-
-
-def _full_people() -> list[Any]:
-    rows = {row.person_id: row for row in Quota.objects.filter(person__isnull=False)}
-    held = Run.objects.filter(state__in=HELD, created_by__isnull=False).order_by().values_list("created_by").annotate(Count("pk"))
-    return _full(rows, dict(held), settings.PERSON_QUOTA)
-
-
-def _full(rows: Mapping[Any, Quota], held: Mapping[Any, int], defaults: Mapping[str, int]) -> list[Any]:
+def _full(whose: str, limits: Mapping[int, int], defaults: Mapping[str, int]) -> dict[int, int]:
     """Those with as many held runs as they may have, or who may have none."""
-    most = {key: _allowance(rows.get(key), defaults).running_runs for key in {*rows, *held}}
-    return [key for key, limit in most.items() if limit is not None and held.get(key, 0) >= limit]
+    default = defaults.get("running_runs")
+    if not limits and default is None:
+        return {}
+    rows = Run.objects.filter(state__in=HELD, **{f"{whose}__isnull": False}).order_by()
+    held: dict[int, int] = dict(rows.values_list(whose).annotate(Count("pk")))
+    most = {key: limits.get(key, default) for key in {*limits, *held}}
+    return {key: limit for key, limit in most.items() if limit is not None and held.get(key, 0) >= limit}
 
 
 def _allowance(row: Quota | None, defaults: Mapping[str, int]) -> Allowance:

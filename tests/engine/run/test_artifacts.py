@@ -16,6 +16,7 @@ from engine.run.artifacts import ArtifactWriter, facts_of
 
 
 def writer(workdir: Path) -> tuple[ArtifactWriter, list[Event]]:
+    workdir.mkdir(exist_ok=True)
     events: list[Event] = []
     return ArtifactWriter(workdir, events.append), events
 

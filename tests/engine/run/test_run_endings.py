@@ -1,6 +1,7 @@
 """How a run can end: as its budget says, stopped, or failed with a sentence."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,16 +142,57 @@ def test_a_folder_of_checkpoints_that_can_not_be_made_ends_the_run_at_the_first_
     outcome = run_tiny(tmp_path, spec=tiny_spec(cadence=Cadence(checkpoint=6)), stop=lambda: stop)
 
     step = 0 if stop else 6
-    assert outcome == Outcome("failed", step, f"The checkpoint of step {step} could not be written: Not a directory.", machine=True)
+    assert outcome == Outcome("failed", step, f"The checkpoint of step {step} could not be written: File exists.", machine=True)
+
+
+@pytest.mark.parametrize(
+    ("moment", "what", "where"),
+    [("step", "The checkpoint of step 6", "checkpoints"), ("finish", "The table left", ""), ("export", "The trained model", "")],
+)
+def test_a_folder_that_goes_away_is_not_made_anew(moment: str, what: str, where: str, tmp_path: Path) -> None:
+    """What an unmounted disk looks like: the same path, and nothing there. Whatever is written then is lost when it comes back."""
+    workdir, hidden = tmp_path / "run", tmp_path / "hidden"
+
+    class Leaver(Plain):
+        card = tiny_card("leaver")
+
+        def step(self, batch: Batch) -> Logs:
+            self.hide("step", self.position.step == 5)
+            return super().step(batch)
+
+        def finish(self) -> None:
+            self.hide("finish")
+            self.save_table("left", [1])
+
+        def blueprint(self) -> Any:
+            self.hide("export")
+            return super().blueprint()
+
+        def hide(self, now: str, when: bool = True) -> None:
+            if moment == now and when and not hidden.exists():
+                workdir.rename(hidden)
+
+    outcome = run_tiny(workdir, Leaver, spec=tiny_spec(Leaver, cadence=Cadence(checkpoint=6)))
+
+    gone = workdir / where if where else workdir
+    assert outcome == Outcome(
+        "failed", outcome.step, f"{what} could not be written: the folder {gone} has gone; is its disk still mounted?", machine=True
+    )
+    assert not workdir.exists()
 
 
 def test_a_folder_that_can_not_be_written_fails_the_run_before_its_first_step(tmp_path: Path) -> None:
     watcher, workdir = Watcher(), tmp_path / "run"
+    nowhere = tmp_path / "unmounted" / "run"
     workdir.write_text("a file where the folder should be")
 
     outcome = run_tiny(workdir, watcher=watcher)
 
+    hidden = run_tiny(nowhere, watcher=watcher)
+
     assert outcome == Outcome("failed", 0, f"The run's folder {workdir} could not be written: File exists.", machine=True)
+    sentence = f"The run's folder {nowhere} could not be written: the folder {nowhere.parent} has gone; is its disk still mounted?"
+    assert hidden == Outcome("failed", 0, sentence, machine=True)
     assert watcher.terms() == []
 
 

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from webapp.fleet.models import Worker
 from webapp.runs.models import Attempt, Run
-from webapp.runs.progress import Status, status_of
+from webapp.runs.progress import Status, Supply, status_of
+from webapp.runs.quotas import Full
 
 NOW = timezone.now()
 RUNNING: dict[str, Any] = {"state": "running", "step": 25, "total_steps": 100, "steps_per_second": 5.0, "phase": "train", "phase_index": 0}
@@ -100,13 +101,24 @@ def test_a_run_that_is_to_stop_and_silent_has_no_pace_either() -> None:
     ids=["not asked", "none", "none that fits", "one"],
 )
 def test_a_run_that_no_worker_would_take_says_why_it_waits(workers: list[Worker] | None, unserved: str, reason: str) -> None:
-    found = status_of(Run(state="queued", reason="Submitted.", device_kind="cpu"), None, workers)
+    supply = None if workers is None else Supply(workers)
+
+    found = status_of(Run(state="queued", reason="Submitted.", device_kind="cpu"), None, supply)
 
     assert (found.unserved, found.reason, found.word) == (unserved, reason, "queued")
 
 
 def test_only_a_waiting_run_waits_for_a_worker() -> None:
-    assert status_of(Run(**RUNNING), None, []).unserved == ""
+    assert status_of(Run(**RUNNING), None, Supply([])).unserved == ""
+
+
+def test_a_run_that_a_worker_would_take_says_whose_quota_it_waits_for() -> None:
+    supply = Supply([Worker(name="box:1", cpu_slots=1, store_problem="")], Full({7: 2}, {}))
+
+    found, other = (status_of(Run(state="queued", device_kind="cpu", project_id=project), None, supply) for project in (7, 8))
+
+    assert found.unserved == "The project has as many runs running as it may (2); this one waits until one ends."
+    assert other.unserved == ""
 
 
 @pytest.mark.parametrize(

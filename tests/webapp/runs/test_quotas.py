@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.runs import claim, new_project, queued_run
 from webapp.accounts.models import Project, User
 from webapp.runs import quotas
-from webapp.runs.models import Artifact, Quota, Run
+from webapp.runs.models import Artifact, Quota, Run, State
 from webapp.runs.quotas import Allowance, Usage
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
@@ -174,11 +174,35 @@ def test_looking_for_who_is_full_asks_the_same_however_many_there_are(
         queued_run(project)
         claim()
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         full = quotas.full()
 
-    assert Run.objects.filter(full).count() == 5
-    assert connection.vendor == "postgresql"
+    assert Run.objects.filter(full.runs()).count() == 5
+
+
+def test_without_a_limit_on_running_runs_nobody_counts_them(django_assert_num_queries: Callable[..., CaptureQueriesContext]) -> None:
+    Quota.objects.create(project=queued_run().project, queued_runs=1)
+
+    with django_assert_num_queries(1):
+        full = quotas.full()
+
+    assert full == quotas.Full({}, {})
+
+
+def test_a_run_that_waits_for_a_quota_says_whose(project: Project, person: User) -> None:
+    Quota.objects.create(person=person, running_runs=1)
+    mine, theirs, elsewhere = queued_run(project), queued_run(project), queued_run(new_project("elsewhere"))
+    Run.objects.filter(pk=mine.pk).update(created_by=person)
+    Run.objects.filter(pk=elsewhere.pk).update(created_by=person, state=State.RUNNING, attempt=1)
+    mine.refresh_from_db()
+    by_person = quotas.full()
+    Quota.objects.create(project=project, running_runs=1)
+    Run.objects.filter(pk=queued_run(project).pk).update(state=State.RUNNING, attempt=1)
+    by_project = quotas.full()
+
+    assert by_person.why(mine) == "Who launched it has as many runs running as one may (1); this one waits until one ends."
+    assert by_person.why(theirs) == ""
+    assert by_project.why(mine) == "The project has as many runs running as it may (1); this one waits until one ends."
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from webapp.runs.history.headline import latest_of
 from webapp.runs.models import Artifact, Attempt, Evaluation, HistoryLine, LogLine, Run, State
-from webapp.runs.progress import newest_attempt, workers_for
+from webapp.runs.progress import newest_attempt, supply_for
 from webapp.runs.table.rows import RunRow, row_of
 
 
@@ -77,7 +77,7 @@ class RunsPageSerializer(serializers.Serializer[Any]):
 
 def detail_of(run: Run, *, is_new: bool = False) -> dict[str, Any]:
     """A run with all that defines it, as JSON. `is_new`: there is nothing to fetch about it yet."""
-    row = row_of(run, None, {}) if is_new else row_of(run, newest_attempt(run), latest_of(run), workers_for([run]))
+    row = row_of(run, None, {}) if is_new else row_of(run, newest_attempt(run), latest_of(run), supply_for([run]))
     more = {
         "project": run.project.slug,
         "notes": run.notes,

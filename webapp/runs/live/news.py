@@ -14,7 +14,7 @@ from webapp.figures.curves import drawable
 from webapp.runs.history import curves
 from webapp.runs.log import lines_of
 from webapp.runs.models import Evaluation, LogLine, Run
-from webapp.runs.progress import Status, newest_attempt, status_of, workers_for
+from webapp.runs.progress import Status, newest_attempt, status_of, supply_for
 
 MAX_POINTS = 1500
 MAX_LINES = 200
@@ -84,7 +84,7 @@ def look(run_id: UUID, marks: Collection[Mark]) -> dict[Mark, News] | None:
     run = Run.objects.filter(pk=run_id).first()
     if run is None:
         return None
-    status = status_of(run, newest_attempt(run), workers_for([run]))
+    status = status_of(run, newest_attempt(run), supply_for([run]))
     html = render_to_string("runs/page/_progress.html", {"status": status})
     since = {place: _since(run, place) for place in {replace(mark, status="") for mark in marks}}
     return {mark: _with_status(since[replace(mark, status="")], mark, status, html) for mark in marks}

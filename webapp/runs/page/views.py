@@ -29,7 +29,7 @@ from webapp.runs.page.curve_panels import panels_for
 from webapp.runs.page.forms import ChartWidth, EditForm
 from webapp.runs.page.header import actions_of, start_of, teachers_of
 from webapp.runs.page.scores import scores_of
-from webapp.runs.progress import newest_attempt, status_of, workers_for
+from webapp.runs.progress import newest_attempt, status_of, supply_for
 
 LOG_LINES = 300
 
@@ -115,7 +115,7 @@ def _header(run: Run) -> dict[str, Any]:
         "run": run,
         "project": run.project,
         "section": "runs",
-        "status": status_of(run, newest_attempt(run), workers_for([run])),
+        "status": status_of(run, newest_attempt(run), supply_for([run])),
         "student": described_reference(run.spec["student"]),
         "start": start_of(run),
         "teachers": teachers_of(run),

@@ -1,7 +1,7 @@
 """The table of runs: narrowed down, sorted, in pages. Pages and API ask here."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,8 @@ from django.http import QueryDict
 from engine.errors import Problem, SpecError
 from engine.spec.reference import reference_text
 from webapp.accounts.models import Project
-from webapp.fleet.models import Worker
 from webapp.runs.models import Attempt, LatestMetric, Run
-from webapp.runs.progress import Status, status_of, workers_for
+from webapp.runs.progress import Status, Supply, status_of, supply_for
 from webapp.runs.table.filters import RunFilter
 
 PAGE_SIZE = 50
@@ -128,7 +127,7 @@ def _asked(project: Project, filters: QueryDict | Mapping[str, Any] | None, sort
 
 
 def rows_by_id(project: int, ids: Collection[UUID]) -> list[RunRow]:
-    """The rows of these runs of a project, but for those in the trash. Four statements at most, however many there are."""
+    """The rows of these runs of a project, but for those in the trash. Seven statements at most, however many there are."""
     return _rows(list(_as_rows(Run.objects.filter(project=project, pk__in=ids, deleted_at=None))))
 
 
@@ -138,11 +137,11 @@ def _as_rows(runs: QuerySet[Run]) -> QuerySet[Run]:
 
 def _rows(found: list[Any]) -> list[RunRow]:
     attempts = Attempt.objects.told().in_bulk([run.attempt_id for run in found if run.attempt_id])
-    workers = workers_for(found)
+    supply = supply_for(found)
     latest: dict[UUID, dict[str, float | None]] = {run.pk: {} for run in found}
     for run_id, name, value in LatestMetric.objects.filter(run__in=found).values_list("run_id", "name", "value"):
         latest[run_id][name] = value
-    return [row_of(run, attempts.get(run.attempt_id), latest[run.pk], workers) for run in found]
+    return [row_of(run, attempts.get(run.attempt_id), latest[run.pk], supply) for run in found]
 
 
 def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[Any]) -> RunsPage:
@@ -162,14 +161,14 @@ def _page(asked: _Asked, paginator: "Paginator[Any]", number: int, found: list[A
     )
 
 
-def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None], workers: Sequence[Worker] | None = None) -> RunRow:
-    """A run as a line of the table; `attempt` is its newest, `workers` are those that live."""
+def row_of(run: Run, attempt: Attempt | None, metrics: Mapping[str, float | None], supply: Supply | None = None) -> RunRow:
+    """A run as a line of the table; `attempt` is its newest, `supply` what it may wait for."""
     return RunRow(
         id=run.pk,
         number=run.number,
         name=run.name,
         tags=run.tags,
-        status=status_of(run, attempt, workers),
+        status=status_of(run, attempt, supply),
         method=run.method_id,
         method_title=run.method.title,
         task=run.task_id,
