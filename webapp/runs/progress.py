@@ -66,12 +66,12 @@ class Supply:
     """What decides whether a waiting run is taken: the workers that live, and whose quotas are used up."""
 
     workers: Sequence[Worker]
-    full: quotas.Full = field(default_factory=lambda: quotas.Full({}, {}))
+    used_up: quotas.UsedUp = field(default_factory=lambda: quotas.UsedUp({}, {}))
 
 
 def supply_for(runs: Iterable[Run]) -> Supply | None:
     """For `status_of` of any number of runs: at most four statements, none where no run waits."""
-    return Supply(list(Worker.objects.live()), quotas.full()) if any(run.state == State.QUEUED for run in runs) else None
+    return Supply(list(Worker.objects.live()), quotas.used_up()) if any(run.state == State.QUEUED for run in runs) else None
 
 
 def status_of(run: Run, attempt: Attempt | None = None, supply: Supply | None = None) -> Status:
@@ -109,7 +109,7 @@ def _why_unserved(run: Run, attempt: Attempt | None, supply: Supply | None) -> s
     if run.state != State.QUEUED or supply is None:
         return ""
     refused = attempt.refused_by if attempt is not None else ()
-    return why_nobody(run.device_kind, run.device_count, supply.workers, refused=refused) or supply.full.why(run)
+    return why_nobody(run.device_kind, run.device_count, supply.workers, refused=refused) or supply.used_up.why(run)
 
 
 def _reason(run: Run, attempt: Attempt | None, *, silent: bool) -> str:

@@ -73,7 +73,7 @@ def seconds_limit(project: Project, person: User, asked: int | None) -> int | No
 
 
 @dataclass(frozen=True)
-class Full:
+class UsedUp:
     """The projects and the people that have as many runs running as they may, each with how many that is."""
 
     projects: Mapping[int, int]
@@ -94,10 +94,10 @@ class Full:
         return ""
 
 
-def full() -> Full:
+def used_up() -> UsedUp:
     """One statement, and one more each for projects and for people where any of them has a limit."""
     rows: Any = list(Quota.objects.filter(running_runs__isnull=False).values_list("project", "person", "running_runs"))
-    return Full(
+    return UsedUp(
         projects=_full("project", {project: most for project, _, most in rows if project is not None}, settings.PROJECT_QUOTA),
         people=_full("created_by", {person: most for _, person, most in rows if person is not None}, settings.PERSON_QUOTA),
     )

@@ -9,7 +9,7 @@ from django.utils import timezone
 from webapp.fleet.models import Worker
 from webapp.runs.models import Attempt, Run
 from webapp.runs.progress import Status, Supply, status_of
-from webapp.runs.quotas import Full
+from webapp.runs.quotas import UsedUp
 
 NOW = timezone.now()
 RUNNING: dict[str, Any] = {"state": "running", "step": 25, "total_steps": 100, "steps_per_second": 5.0, "phase": "train", "phase_index": 0}
@@ -113,7 +113,7 @@ def test_only_a_waiting_run_waits_for_a_worker() -> None:
 
 
 def test_a_run_that_a_worker_would_take_says_whose_quota_it_waits_for() -> None:
-    supply = Supply([Worker(name="box:1", cpu_slots=1, store_problem="")], Full({7: 2}, {}))
+    supply = Supply([Worker(name="box:1", cpu_slots=1, store_problem="")], UsedUp({7: 2}, {}))
 
     found, other = (status_of(Run(state="queued", device_kind="cpu", project_id=project), None, supply) for project in (7, 8))
 

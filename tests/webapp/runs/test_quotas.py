@@ -175,7 +175,7 @@ def test_looking_for_who_is_full_asks_the_same_however_many_there_are(
         claim()
 
     with django_assert_num_queries(2):
-        full = quotas.full()
+        full = quotas.used_up()
 
     assert Run.objects.filter(full.runs()).count() == 5
 
@@ -184,9 +184,9 @@ def test_without_a_limit_on_running_runs_nobody_counts_them(django_assert_num_qu
     Quota.objects.create(project=queued_run().project, queued_runs=1)
 
     with django_assert_num_queries(1):
-        full = quotas.full()
+        full = quotas.used_up()
 
-    assert full == quotas.Full({}, {})
+    assert full == quotas.UsedUp({}, {})
 
 
 def test_a_run_that_waits_for_a_quota_says_whose(project: Project, person: User) -> None:
@@ -195,10 +195,10 @@ def test_a_run_that_waits_for_a_quota_says_whose(project: Project, person: User)
     Run.objects.filter(pk=mine.pk).update(created_by=person)
     Run.objects.filter(pk=elsewhere.pk).update(created_by=person, state=State.RUNNING, attempt=1)
     mine.refresh_from_db()
-    by_person = quotas.full()
+    by_person = quotas.used_up()
     Quota.objects.create(project=project, running_runs=1)
     Run.objects.filter(pk=queued_run(project).pk).update(state=State.RUNNING, attempt=1)
-    by_project = quotas.full()
+    by_project = quotas.used_up()
 
     assert by_person.why(mine) == "Who launched it has as many runs running as one may (1); this one waits until one ends."
     assert by_person.why(theirs) == ""

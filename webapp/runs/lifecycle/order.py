@@ -21,7 +21,7 @@ LOOK = 1000
 def queue(by: UUID | None = None) -> QuerySet[Run]:
     """The first runs of the queue in their order: of those that quotas let start, and that the worker `by` has not given away."""
     waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, stop_requested_at=None, project__deleted_at=None).exclude(
-        quotas.full().runs()
+        quotas.used_up().runs()
     )
     if by is not None:
         waiting = elsewhere.not_refused(waiting, by)
