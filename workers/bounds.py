@@ -26,13 +26,13 @@ class Bounds:
 
     def hold(self, child: Child) -> None:
         """From now on the child is held to them."""
-        self._child, self._group = child, Group.for_child(child.pid, self._memory)
+        self._child, self._group = child, Group.for_processes(child.pids, self._memory)
 
     def enforce(self) -> None:
         """Asks the child to stop when its time is over, and ends it when it does not, or when it takes more memory than it may have."""
         if self._child is None:
             return
-        if (taken := used(self._child.pid)) > self._memory:
+        if (taken := used(*self._child.pids)) > self._memory:
             self._say_that_memory_was_full(taken)
             self._child.kill()
         elif self._until is not None and self._clock() >= self._until:
@@ -45,7 +45,7 @@ class Bounds:
     def release(self) -> None:
         """The child has ended. Says whether the kernel has ended it because its memory was full."""
         if self._group is not None:
-            if self._group.killed_its_child():
+            if self._group.killed():
                 self._say_that_memory_was_full(self._memory)
             self._group.remove()
 

@@ -68,8 +68,9 @@ class Child:
             for process in (self._process, *self._followers):
                 process.start()
         its_end.close()  # else the pipe would never end
-        assert self._process.pid is not None, "a started process has a pid"
-        self.pid = self._process.pid
+        self.pids = [process.pid for process in (self._process, *self._followers) if process.pid is not None]
+        """Of the child and its followers."""
+        self.pid = self.pids[0]
 
     def receive(self, *, within: float) -> wire.Message | None:
         """The next message, or None when there is none yet. Raises EOFError when the child has ended and all it said was received."""

@@ -7,6 +7,7 @@ reserves far more addresses than it uses.
 
 import os
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -37,15 +38,16 @@ def available() -> int:
     return min(limits)
 
 
-def used(pid: int) -> int:
-    """Bytes that the process and its children have for themselves alone; what they share with others, such as code, does not count."""
+def used(*pids: int) -> int:
+    """Bytes that the processes and their children have for themselves alone; what they share with others, such as code, does not count."""
     total = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in [process, *process.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                info = each.memory_info()
-                total += info.rss - info.shared
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            for each in [process, *process.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    info = each.memory_info()
+                    total += info.rss - info.shared
     return total
 
 
@@ -57,21 +59,21 @@ def limit_own_data(limit: int) -> None:
 
 
 class Group:
-    """A control group with one child in it. Version 2 where the machine has it, else version 1."""
+    """A control group with one run's processes in it. Version 2 where the machine has it, else version 1."""
 
     def __init__(self, folder: Path, *, limit_file: str, events_file: str) -> None:
         self._folder, self._limit_file, self._events = folder, limit_file, folder / events_file
 
     @classmethod
-    def for_child(cls, pid: int, limit: int) -> Self | None:
-        """A new group below this process's own with the child in it; None where this process may not make one."""
+    def for_processes(cls, pids: Sequence[int], limit: int) -> Self | None:
+        """A new group below this process's own with the processes in it; None where this process may not make one."""
         for parent, limit_file, events_file in _own_groups():
-            group = cls(parent / f"stillhouse-{pid}", limit_file=limit_file, events_file=events_file)
-            if group._hold(pid, limit):
+            group = cls(parent / f"stillhouse-{pids[0]}", limit_file=limit_file, events_file=events_file)
+            if group._hold(pids, limit):
                 return group
         return None
 
-    def killed_its_child(self) -> bool:
+    def killed(self) -> bool:
         """Whether the kernel ended a process of the group because it was full."""
         with suppress(OSError):
             words = [line.split() for line in self._events.read_text().splitlines()]
@@ -83,11 +85,12 @@ class Group:
         with suppress(OSError):
             self._folder.rmdir()
 
-    def _hold(self, pid: int, limit: int) -> bool:
+    def _hold(self, pids: Sequence[int], limit: int) -> bool:
         try:
             self._folder.mkdir()
             (self._folder / self._limit_file).write_text(str(limit))
-            (self._folder / "cgroup.procs").write_text(str(pid))
+            for pid in pids:
+                (self._folder / "cgroup.procs").write_text(str(pid))
         except OSError:
             self.remove()
             return False

@@ -202,7 +202,9 @@ class Sink:
         for checkpoint in self._of(Checkpoint)[-1:]:
             self._kept = kept_checkpoints.keep(path_in_store(self._path(checkpoint.path)), path_in_store(self._folder))
             if self._kept is not None:
-                lifecycle.checkpointed(self._token, checkpoint.step, f"{self._folder}/{kept_checkpoints.KEPT}/{self._kept.name}")
+                path = f"{self._folder}/{kept_checkpoints.KEPT}/{self._kept.name}"
+                size = sum(file.stat().st_size for file in self._kept.iterdir())
+                lifecycle.checkpointed(self._token, checkpoint.step, path, size=size)
 
     def _of(self, kind: type[E]) -> list[E]:
         return [event for event in self._events if isinstance(event, kind)]

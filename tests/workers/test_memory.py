@@ -69,6 +69,15 @@ def test_what_a_processes_children_take_counts_too() -> None:
             child.kill()
 
 
+def test_what_a_runs_processes_take_counts_together() -> None:
+    with hog() as first, hog() as second:
+        before = memory.used(first.pid, second.pid)
+        first.take(60 * MB)
+        second.take(70 * MB)
+
+        assert 130 * MB <= memory.used(first.pid, second.pid) - before < 150 * MB
+
+
 def test_runs_share_a_worker_equally_and_an_operator_may_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STILLHOUSE_RUN_MEMORY", raising=False)
     alone, fourth = memory.allowed(1), memory.allowed(4)
@@ -90,7 +99,7 @@ def test_beyond_the_limit_an_allocation_fails_in_the_process_that_asks_for_it() 
 
 def test_a_child_in_a_group_of_its_own_is_ended_by_the_kernel_and_nobody_else_is() -> None:
     with hog() as process, hog() as neighbor:
-        group = Group.for_child(process.pid, 100 * MB)
+        group = Group.for_processes([process.pid], 100 * MB)
         if group is None:  # this account may make none: then no folder can be made there either
             with pytest.raises(OSError, match=r"(?i)permission|read-only|no such file"):
                 (memory._own_groups()[0][0] / "stillhouse-probe").mkdir()
@@ -99,20 +108,35 @@ def test_a_child_in_a_group_of_its_own_is_ended_by_the_kernel_and_nobody_else_is
         assert process.take(400 * MB) == ""
 
         assert process.process.wait(10) == -signal.SIGKILL
-        assert group.killed_its_child()
+        assert group.killed()
         assert neighbor.take(200 * MB) == "taken"
         group.remove()
         assert not group._folder.exists()
 
 
+def test_the_processes_of_a_run_share_the_room_of_their_group() -> None:
+    with hog() as first, hog() as second:
+        group = Group.for_processes([first.pid, second.pid], 100 * MB)
+        if group is None:  # told apart above
+            return
+        first.take(60 * MB)
+        second.take(60 * MB)
+
+        wait_for(group.killed, what="the kernel to end one of them")
+        for each in (first, second):
+            each.process.kill()
+            each.process.wait()
+        group.remove()
+
+
 def test_a_group_whose_child_ended_by_itself_says_so() -> None:
     with hog() as process:
-        group = Group.for_child(process.pid, 100 * MB)
+        group = Group.for_processes([process.pid], 100 * MB)
 
         process.take(1 * MB)
         process.process.kill()
         process.process.wait()
 
-        assert group is None or not group.killed_its_child()
+        assert group is None or not group.killed()
         if group is not None:
             group.remove()

@@ -170,6 +170,7 @@ def test_the_newest_checkpoint_of_a_batch_is_kept_and_those_before_it_are_forgot
 
     run = models.Run.objects.get()
     assert (run.checkpoint_step, run.checkpoint_path) == (15, f"{held.folder}/kept/step-000000015")
+    assert run.checkpoint_bytes == len("15")
     assert [path.name for path in (folder / "kept").iterdir()] == ["step-000000015"]
     assert len(list((folder / "checkpoints").iterdir())) == 3
 

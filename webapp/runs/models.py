@@ -99,6 +99,7 @@ class Run(models.Model):
     train_seconds = models.FloatField(default=0)
     checkpoint_step = models.BigIntegerField(null=True, blank=True)
     checkpoint_path = models.CharField(max_length=500, blank=True, help_text="Relative to the artifact store.")
+    checkpoint_bytes = models.BigIntegerField(default=0, db_default=0, help_text="What its last checkpoint takes of the store.")
 
     created_at = models.DateTimeField(db_default=Now())
     queued_at = models.DateTimeField(null=True, blank=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from engine.errors import Problem
 from webapp.accounts.models import Project, User
@@ -42,13 +43,16 @@ def allowance_of(whose: Project | User) -> Allowance:
 
 
 def usage_of(whose: Project | User) -> Usage:
-    """Runs in the trash count while their files are there. Two statements."""
+    """Runs in the trash count while their files are there, and of its checkpoints a run's last. Two statements."""
     runs = _runs_of(whose)
-    counted = runs.filter(deleted_at=None).aggregate(
-        queued=Count("pk", filter=Q(state=State.QUEUED)), running=Count("pk", filter=Q(state__in=HELD))
+    there = Q(deleted_at=None)
+    counted = runs.aggregate(
+        queued=Count("pk", filter=there & Q(state=State.QUEUED)),
+        running=Count("pk", filter=there & Q(state__in=HELD)),
+        checkpoints=Coalesce(Sum("checkpoint_bytes"), 0),
     )
-    stored = Artifact.objects.filter(run__in=runs.values("pk")).aggregate(total=Sum("bytes"))["total"]
-    return Usage(counted["queued"], counted["running"], stored or 0)
+    artifacts = Artifact.objects.filter(run__in=runs.values("pk")).aggregate(total=Coalesce(Sum("bytes"), 0))["total"]
+    return Usage(counted["queued"], counted["running"], artifacts + counted["checkpoints"])
 
 
 def problems(project: Project, person: User, *, runs: int, steps: int, seconds: int | None) -> list[Problem]:

@@ -151,10 +151,10 @@ def test_usage_counts_what_waits_what_runs_and_what_is_stored(project: Project) 
         queued_run(project)
     assert claim()
     trashed = queued_run(project)
-    Run.objects.filter(pk=trashed.pk).update(deleted_at=Now())
+    Run.objects.filter(pk=trashed.pk).update(deleted_at=Now(), checkpoint_bytes=500)
     stored(trashed, 7)
 
-    assert quotas.usage_of(project) == Usage(queued_runs=2, running_runs=1, store_bytes=7)
+    assert quotas.usage_of(project) == Usage(queued_runs=2, running_runs=1, store_bytes=507)
 
 
 @pytest.mark.parametrize("given", ["neither", "both"])

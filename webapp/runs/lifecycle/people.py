@@ -43,7 +43,7 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
             raise NotAllowed("The run began with the checkpoint of another one, so it has no start of its own; continue that one again.")
         elsewhere.forgive(row)
         if from_scratch:
-            Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="")
+            Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="", checkpoint_bytes=0)
             return enqueue(row, who, "Again from the start.")
         return enqueue(
             row,

@@ -24,7 +24,7 @@ def forget_checkpoint(run_id: UUID, reason: str) -> int | None:
     with locked(run_id) as run:
         if run.state not in ENDED or begins_another().filter(pk=run.pk).exists():
             return None
-        Run.objects.filter(pk=run.pk).update(checkpoint_step=None, checkpoint_path="")
+        Run.objects.filter(pk=run.pk).update(checkpoint_step=None, checkpoint_path="", checkpoint_bytes=0)
         if run.state != State.SUCCEEDED:
             note(run, RETENTION, reason)
         return run.attempt

@@ -107,10 +107,10 @@ def fenced(token: Token) -> Iterator[None]:
         yield
 
 
-def checkpointed(token: Token, step: int, path: str) -> None:
-    """The run can go on from here: `path`, relative to the store, is durable and all points up to `step` are written."""
+def checkpointed(token: Token, step: int, path: str, *, size: int = 0) -> None:
+    """The run can go on from here: `path`, relative to the store, is durable, of `size` bytes, and all points up to `step` are written."""
     with fenced(token):
-        Run.objects.filter(pk=token.run_id).update(checkpoint_step=step, checkpoint_path=path)
+        Run.objects.filter(pk=token.run_id).update(checkpoint_step=step, checkpoint_path=path, checkpoint_bytes=size)
 
 
 def stalled(token: Token, sentence: str) -> None:
