@@ -12,7 +12,7 @@ from tests.runs import queued_run
 from tests.webapp.fleet.workers import gpus, worker
 from webapp.fleet.models import Worker
 from webapp.runs import lifecycle
-from webapp.runs.models import Attempt, Run
+from webapp.runs.models import Attempt, Quota, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -54,6 +54,13 @@ def test_a_door_is_rung_at_where_a_worker_has_the_devices(offered: dict[str, Any
     waiting(kind, count)
 
     assert lifecycle.worth_ringing() == doors
+
+
+def test_nobody_is_rung_for_a_run_that_waits_for_a_quota() -> None:
+    worker()
+    Quota.objects.create(project=waiting().project, running_runs=0)
+
+    assert lifecycle.worth_ringing() == []
 
 
 def test_what_is_deleted_or_about_to_stop_waits_for_nobody() -> None:
@@ -116,12 +123,12 @@ def test_a_worker_that_gave_a_run_away_is_not_rung_for_it() -> None:
     assert (for_nobody, lifecycle.worth_ringing()) == ([], ["cpu"])
 
 
-def test_it_costs_two_statements_however_many_wait(django_assert_num_queries: Any) -> None:
+def test_it_costs_three_statements_however_many_wait(django_assert_num_queries: Any) -> None:
     for number in range(3):
         worker(f"box:{number}")
         waiting(name=f"waiting {number}")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         found = lifecycle.worth_ringing(besides=[UUID(int=1)])
 
     assert found == ["cpu"]

@@ -16,7 +16,7 @@ from django.db.models import OuterRef, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from webapp.fleet.models import Worker
-from webapp.runs import doorbell
+from webapp.runs import doorbell, quotas
 from webapp.runs.models import Attempt, Run, State
 
 
@@ -30,14 +30,16 @@ class Wish:
 
 
 def worth_ringing(*, besides: Collection[UUID] = ()) -> list[doorbell.DeviceKind]:
-    """The kinds of devices of which a worker has enough for a run that waits. `besides`: another one than these. Two statements."""
+    """The kinds of devices of which a worker has enough for a run that waits. `besides`: another one than these. Three statements, and two more
+    where quotas limit what runs."""
     wishes = _wishes()
     workers = _with_room(besides) if wishes else []
     return [kind for kind in doorbell.KINDS if any(_serves(worker, free, kind, wish) for worker, free in workers for wish in wishes)]
 
 
 def _wishes() -> list[Wish]:
-    waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, project__deleted_at=None, stop_requested_at=None).order_by()
+    startable = Run.objects.filter(state=State.QUEUED, deleted_at=None, project__deleted_at=None, stop_requested_at=None)
+    waiting = startable.exclude(quotas.used_up().runs()).order_by()
     gave_away = Attempt.objects.filter(run=OuterRef("pk"), not_again=True, by__isnull=False).order_by("by")
     rows = waiting.annotate(refused=ArraySubquery(gave_away.values("by"))).values_list("device_kind", "device_count", "refused")
     return [Wish(kind, count, tuple(refused)) for kind, count, refused in rows.distinct()]
