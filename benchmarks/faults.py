@@ -3,11 +3,12 @@
     python benchmarks/faults.py [1000] [--seed 0]
 
 Kills children, workers, web server, beat, PostgreSQL and Valkey (SIGKILL); stops a worker for longer than its lease; makes Valkey forget
-everything; fills the store's disk; hides the store as an unmounted disk does. After each fault it waits until somebody has noticed and some
+everything; fills the store's disk, and that of the servers; hides the store as an unmounted disk does. After each fault it waits until somebody has noticed and some
 run has made a step again. At the end it counts runs that are lost, histories that are not the undisturbed one point for point, and
 weights that are not the same bits; it exits with 1 unless each count is 0.
 
-Everything is its own: a home under /tmp, embedded servers, and a store of 96 MB in a mount namespace that only this program sees.
+Everything is its own: a home under /tmp, embedded servers on a disk of 512 MB, and a store of 96 MB, in a mount namespace that only this program
+sees.
 """
 
 import argparse
@@ -22,12 +23,15 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
+
+if TYPE_CHECKING:
+    from tests.processes import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,7 +44,7 @@ AT_ONCE = 3
 BAD = ("lost", "histories that differ", "weights that differ")
 PATIENCE = 300.0
 SHARES = {
-    "child": 30, "worker": 15, "web": 8, "beat": 7, "postgres": 10, "valkey": 10, "sleep": 5, "flush": 5, "full disk": 5, "no store": 5,
+    "child": 30, "worker": 15, "web": 8, "beat": 7, "postgres": 10, "valkey": 10, "sleep": 5, "flush": 5, "full disk": 5, "full database": 5, "no store": 5,
 }  # fmt: skip
 
 
@@ -59,17 +63,17 @@ def main() -> int:
 
 
 def with_own_mounts(asked: argparse.Namespace) -> int:
-    """Runs this program again with a small disk as its store. Nobody else sees the disk, and it goes with the last process."""
+    """Runs this program again with a small disk as its store and one for its servers. Nobody else sees them, and they go with the last process."""
     as_root = os.geteuid() == 0
     own = ["unshare", "--mount", *([] if as_root else ["--map-current-user", "--keep-caps"])]
     with tempfile.TemporaryDirectory(prefix="stillhouse-faults-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o711)
-        for name in ("store", "nothing"):
+        for name in ("store", "servers", "nothing"):
             (home / name).mkdir()
-        mount = 'mount -t tmpfs -o size=96m,mode=700 none "$1" && shift && exec "$@"'
+        mount = f"mount -t tmpfs -o size=96m,mode=700 none {home}/store && mount -t tmpfs -o size=512m,mode=711 none {home}/servers"
         program = [sys.executable, __file__, str(asked.faults), "--seed", str(asked.seed), "--kinds", asked.kinds, "--home", str(home)]
-        return subprocess.run([*own, "sh", "-c", mount, "sh", str(home / "store"), *program], cwd=ROOT, check=False).returncode
+        return subprocess.run([*own, "sh", "-c", f'{mount} && exec "$@"', "sh", *program], cwd=ROOT, check=False).returncode
 
 
 class Campaign:
@@ -91,27 +95,40 @@ class Campaign:
         from tests import processes
         from tests.faults.undisturbed import Undisturbed
 
+        self.port = processes.free_port()
         self.undisturbed = Undisturbed({"method": "supervised", "task": "digits", "device": "cpu"} | SPEC, self.home / "undisturbed")
-        with processes.Program(["-m", "webapp.serve", "--port", str(processes.free_port())], os.environ) as self.serve:
-            until(lambda: "Ctrl-C" in self.serve.output or not self.serve.is_running(), "serve to answer")
-            assert self.serve.is_running(), self.serve.output
-            self.second = processes.worker(os.environ, slots=1)
-            try:
-                for number in range(faults):
-                    self._strike(number)
-                self._keep_going(wanted=0)
-                until(lambda: self._keep_going(wanted=0) == 0, "all runs to end")
-            except BaseException:
-                print(f"serve: {self.serve.output[-2000:]}\nthe second worker: {self.second.output[-4000:]}", flush=True)
-                raise
-            finally:
-                self.second.end()
+        self.serve = self._served()
+        self.second = processes.worker(os.environ, slots=1)
+        try:
+            for number, kind in enumerate(self._drawn(faults)):
+                self._strike(number, kind)
+            self._keep_going(wanted=0)
+            until(lambda: self._keep_going(wanted=0) == 0, "all runs to end")
+        except BaseException:
+            print(f"serve: {self.serve.output[-2000:]}\nthe second worker: {self.second.output[-4000:]}", flush=True)
+            raise
+        finally:
+            self.second.end()
+            self.serve.end()
         self._report()
         return dict(self.counts)
 
-    def _strike(self, number: int) -> None:
+    def _served(self) -> "Program":
+        from tests import processes
+
+        serve = processes.Program(["-m", "webapp.serve", "--port", str(self.port)], os.environ)
+        until(lambda: "Ctrl-C" in serve.output or not serve.is_running(), "serve to answer")
+        assert serve.is_running(), serve.output
+        return serve
+
+    def _drawn(self, faults: int) -> list[str]:
+        """Kinds of faults in random order, each as often as its share, and at least once where there is room."""
+        kinds = [*self.kinds, *self.generator.choices(self.kinds, [SHARES[kind] for kind in self.kinds], k=faults)][:faults]
+        self.generator.shuffle(kinds)
+        return kinds
+
+    def _strike(self, number: int, kind: str) -> None:
         """One fault, until it was noticed and a run has made a step after it."""
-        kind = self.generator.choices(self.kinds, [SHARES[kind] for kind in self.kinds])[0]
         self._keep_going(wanted=AT_ONCE)
         began, noticed = getattr(self, f"_{kind.replace(' ', '_')}")()
         until(noticed, f"fault {number}, {kind}, to be noticed")
@@ -209,13 +226,29 @@ class Campaign:
         return time.monotonic(), lambda: True
 
     def _full_disk(self) -> "Struck":
-        ballast, began = self.home / "store" / "ballast", time.monotonic()
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        self._store_is_away_for_a_while()
-        ballast.unlink()
+        with filled(self.home / "store") as began:
+            self._store_is_away_for_a_while()
         return began, lambda: True
+
+    def _full_database(self) -> "Struck":
+        """PostgreSQL refuses what is written, or dies. Where it could not even start, serve has given up with a sentence, and is started again."""
+        with filled(self.home / "servers") as began:
+            time.sleep(self.generator.uniform(0.5, 4.0))
+        return began, self._writes_again
+
+    def _writes_again(self) -> bool:
+        from django.db import DatabaseError, connection
+
+        from webapp.runs.models import Run
+
+        if not self.serve.is_running():
+            self.counts["serve started again after the database's disk was full"] += 1
+            self.serve = self._served()
+        try:
+            return Run.objects.update(notes="written") >= 0
+        except DatabaseError:
+            connection.close()
+            return False
 
     def _no_store(self) -> "Struck":
         store, began = str(self.home / "store"), time.monotonic()
@@ -325,6 +358,19 @@ def until(condition: Callable[[], T], what: str) -> T:
         assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain for {what}"
         time.sleep(0.05)
     return answer
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[float]:
+    """Leaves no block free for the time of the block, and gives the time at which it was so."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield time.monotonic()
+    finally:
+        ballast.unlink()
 
 
 def kill(pid: int) -> None:

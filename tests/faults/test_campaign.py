@@ -1,4 +1,4 @@
-"""Sixty faults at random, of every kind: what `benchmarks/faults.py` does with a thousand."""
+"""Sixty faults in random order, each kind among them: what `benchmarks/faults.py` does with a thousand."""
 
 import json
 import signal
