@@ -168,6 +168,7 @@ def test_the_only_worker_is_shown_as_silent_though_no_watchdog_looks(
 
     worker.send(signal.SIGSTOP)
     wait_for(lambda: status(run).word == "silent", seconds=15, what="the run to be shown as silent")
+    wait_for(lambda: status(waiting).unserved, what="the worker to be forgotten")
     shown, rows = status(run), {row.name: row.status for row in runs_page(run.project).rows}
     unmarked = Attempt.objects.get(run=run).silent_since
     worker.send(signal.SIGCONT)

@@ -45,6 +45,7 @@ def service() -> Iterator[Callable[[Path], Service]]:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         found.append(child)
+        wait_for(child.environ, what="the child to have become its program")  # the system shows none for a moment
         return psutil.Process(parent.pid), child
 
     yield start

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,6 +40,18 @@ def taken(reader: Reader) -> Any:
     return take()
 
 
+async def in_a_thread(question: Callable[[], Any]) -> Any:
+    """On a connection of its own, which is closed."""
+
+    def asked() -> Any:
+        try:
+            return question()
+        finally:
+            connection.close()
+
+    return await sync_to_async(asked, thread_sensitive=False)()
+
+
 class Database:
     """Asks in a thread, as the desk does, and counts."""
 
@@ -47,14 +60,7 @@ class Database:
 
     async def ask(self, question: Callable[[], Any], /) -> Any:
         self.looks += 1
-
-        def asked() -> Any:
-            try:
-                return question()
-            finally:
-                connection.close()
-
-        return await sync_to_async(asked, thread_sensitive=False)()
+        return await in_a_thread(question)
 
 
 def test_a_reader_is_greeted_told_and_ended_in_this_order() -> None:
@@ -118,18 +124,17 @@ class TestRunRounds:
 
     def test_a_reader_whose_connection_is_slow_is_told_later_and_then_all(self, running_run: RunMaker) -> None:
         run, database = running_run(), Database()
-        write = sync_to_async(write_points, thread_sensitive=False)
 
         async def tell() -> tuple[str, str]:
             rounds = RunRounds(run.pk, database.ask)
             slow = RunReader(ADMITTED, nothing, run.pk, Mark())
             rounds.readers.add(slow)
             await rounds.look()
-            await write(run, (1, 3.0))
+            await in_a_thread(partial(write_points, run, (1, 3.0)))
             await rounds.look()
             first = told(slow)
             await taken(slow), await taken(slow)
-            await write(run, (2, 2.0))
+            await in_a_thread(partial(write_points, run, (2, 2.0)))
             await rounds.look()
             return first, told(slow)
 
@@ -208,7 +213,7 @@ class TestTableRounds:
 
     def test_a_row_that_went_into_the_trash_is_told_as_a_change_of_the_table(self, finished_run: RunMaker) -> None:
         run = finished_run()
-        trash = sync_to_async(lambda: (Run.objects.filter(pk=run.pk).update(deleted_at=timezone.now()), connection.close()))
+        trash = partial(in_a_thread, lambda: Run.objects.filter(pk=run.pk).update(deleted_at=timezone.now()))
 
         _, text, _ = self.tell([run], ring(run.pk, "state"), deed=trash)
 
