@@ -3,12 +3,11 @@
     python benchmarks/faults.py [1000] [--seed 0]
 
 Kills children, workers, web server, beat, PostgreSQL and Valkey (SIGKILL); stops a worker for longer than its lease; makes Valkey forget
-everything; fills the store's disk, and that of the servers; hides the store as an unmounted disk does. After each fault it waits until somebody has noticed and some
-run has made a step again. At the end it counts runs that are lost, histories that are not the undisturbed one point for point, and
-weights that are not the same bits; it exits with 1 unless each count is 0.
+everything; fills the store's disk, and that of the servers; hides the store as an unmounted disk does. After each fault it waits until
+somebody has noticed and some run has made a step again. At the end it counts runs that are lost, histories that are not the undisturbed one
+point for point, and weights that are not the same bits; it exits with 1 unless each count is 0.
 
-Everything is its own: a home under /tmp, embedded servers on a disk of 512 MB, and a store of 96 MB, in a mount namespace that only this program
-sees.
+Everything is its own: a home under /tmp, embedded servers on a disk of 512 MB and a store of 96 MB, both mounted for this program alone.
 """
 
 import argparse
@@ -44,7 +43,8 @@ AT_ONCE = 3
 BAD = ("lost", "histories that differ", "weights that differ")
 PATIENCE = 300.0
 SHARES = {
-    "child": 30, "worker": 15, "web": 8, "beat": 7, "postgres": 10, "valkey": 10, "sleep": 5, "flush": 5, "full disk": 5, "full database": 5, "no store": 5,
+    "child": 30, "worker": 15, "web": 8, "beat": 7, "postgres": 10, "valkey": 10, "sleep": 5, "flush": 5,
+    "full disk": 5, "full database": 5, "no store": 5,
 }  # fmt: skip
 
 
@@ -362,15 +362,14 @@ def until(condition: Callable[[], T], what: str) -> T:
 
 @contextmanager
 def filled(disk: Path) -> Iterator[float]:
-    """Leaves no block free for the time of the block, and gives the time at which it was so."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    """Leaves no room for the time of the block, and gives the time from which on there was none."""
+    from tests.engine.run.small_disk import fill, free
+
+    fill(disk)
     try:
         yield time.monotonic()
     finally:
-        ballast.unlink()
+        free(disk)
 
 
 def kill(pid: int) -> None:

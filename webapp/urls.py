@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views import defaults
 
-from webapp import health
 from webapp.figures import plotly
+from webapp.gate import health
 from webapp.monitoring.views import metrics
 
 urlpatterns = [

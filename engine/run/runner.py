@@ -59,8 +59,8 @@ def execute(
 ) -> Outcome:
     """Makes the run that a parsed spec describes, in `workdir`, and returns how it ended, which is the last event as well.
 
-    `workdir` is made, in a folder that is there. `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a folder of a
-    checkpoint, of any workdir. `stop` is asked once a step. What needs more than `memory_limit` bytes is refused. It never raises: it failed.
+    `workdir` is made, in a folder that is there. `models` maps `run:<uuid>` to the folder of an exported student. `resume` is a checkpoint's
+    folder. `stop` is asked once a step. What needs more than `memory_limit` bytes is refused. Nothing is raised: the run ends as failed.
     """
     emit = emit if is_main_process() else _discard
     current, artifacts, threads = CurrentStep(), ArtifactWriter(workdir, emit), torch.get_num_threads()

@@ -1,7 +1,7 @@
 """A run's state as a person sees it at a glance: one word, one color, how far, how long still."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from webapp.fleet.models import Worker
@@ -66,7 +66,7 @@ class Supply:
     """What decides whether a waiting run is taken: the workers that live, and whose quotas are used up."""
 
     workers: Sequence[Worker]
-    used_up: quotas.UsedUp = field(default_factory=lambda: quotas.UsedUp({}, {}))
+    used_up: quotas.UsedUp
 
 
 def supply_for(runs: Iterable[Run]) -> Supply | None:

@@ -90,12 +90,14 @@ class UsedUp:
     def why(self, run: Run) -> str:
         """Why a queued run waits, in one sentence; empty when it is not for a quota."""
         if run.project_id in self.projects:
-            return f"The project has as many runs running as it may ({self.projects[run.project_id]:,}); this one waits until one ends."
-        if run.created_by_id is not None and run.created_by_id in self.people:
-            return (
-                f"Who launched it has as many runs running as one may ({self.people[run.created_by_id]:,}); this one waits until one ends."
-            )
-        return ""
+            who, most = "The project", self.projects[run.project_id]
+        elif run.created_by_id is not None and run.created_by_id in self.people:
+            who, most = "Who launched it", self.people[run.created_by_id]
+        else:
+            return ""
+        if most == 0:
+            return f"{who} may have no run running now; an administrator can change that."
+        return f"{who} has as many runs running as allowed ({most:,}); this one waits until one ends."
 
 
 def used_up() -> UsedUp:

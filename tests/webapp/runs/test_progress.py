@@ -101,7 +101,7 @@ def test_a_run_that_is_to_stop_and_silent_has_no_pace_either() -> None:
     ids=["not asked", "none", "none that fits", "one"],
 )
 def test_a_run_that_no_worker_would_take_says_why_it_waits(workers: list[Worker] | None, unserved: str, reason: str) -> None:
-    supply = None if workers is None else Supply(workers)
+    supply = None if workers is None else Supply(workers, UsedUp({}, {}))
 
     found = status_of(Run(state="queued", reason="Submitted.", device_kind="cpu"), None, supply)
 
@@ -109,7 +109,7 @@ def test_a_run_that_no_worker_would_take_says_why_it_waits(workers: list[Worker]
 
 
 def test_only_a_waiting_run_waits_for_a_worker() -> None:
-    assert status_of(Run(**RUNNING), None, Supply([])).unserved == ""
+    assert status_of(Run(**RUNNING), None, Supply([], UsedUp({}, {}))).unserved == ""
 
 
 def test_a_run_that_a_worker_would_take_says_whose_quota_it_waits_for() -> None:
@@ -117,7 +117,7 @@ def test_a_run_that_a_worker_would_take_says_whose_quota_it_waits_for() -> None:
 
     found, other = (status_of(Run(state="queued", device_kind="cpu", project_id=project), None, supply) for project in (7, 8))
 
-    assert found.unserved == "The project has as many runs running as it may (2); this one waits until one ends."
+    assert found.unserved == "The project has as many runs running as allowed (2); this one waits until one ends."
     assert other.unserved == ""
 
 

@@ -199,10 +199,13 @@ def test_a_run_that_waits_for_a_quota_says_whose(project: Project, person: User)
     Quota.objects.create(project=project, running_runs=1)
     Run.objects.filter(pk=queued_run(project).pk).update(state=State.RUNNING, attempt=1)
     by_project = quotas.used_up()
+    Quota.objects.filter(project=project).update(running_runs=0)
+    at_rest = quotas.used_up()
 
-    assert by_person.why(mine) == "Who launched it has as many runs running as one may (1); this one waits until one ends."
+    assert by_person.why(mine) == "Who launched it has as many runs running as allowed (1); this one waits until one ends."
     assert by_person.why(theirs) == ""
-    assert by_project.why(mine) == "The project has as many runs running as it may (1); this one waits until one ends."
+    assert at_rest.why(mine) == "The project may have no run running now; an administrator can change that."
+    assert by_project.why(mine) == "The project has as many runs running as allowed (1); this one waits until one ends."
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from django.db.models import OuterRef, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from webapp.fleet.models import Worker
-from webapp.runs import doorbell, quotas
-from webapp.runs.models import Attempt, Run, State
+from webapp.runs import doorbell
+from webapp.runs.lifecycle import order
+from webapp.runs.models import Attempt
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,10 @@ def worth_ringing(*, besides: Collection[UUID] = ()) -> list[doorbell.DeviceKind
 
 
 def _wishes() -> list[Wish]:
-    startable = Run.objects.filter(state=State.QUEUED, deleted_at=None, project__deleted_at=None, stop_requested_at=None)
-    waiting = startable.exclude(quotas.used_up().runs()).order_by()
     gave_away = Attempt.objects.filter(run=OuterRef("pk"), not_again=True, by__isnull=False).order_by("by")
-    rows = waiting.annotate(refused=ArraySubquery(gave_away.values("by"))).values_list("device_kind", "device_count", "refused")
-    return [Wish(kind, count, tuple(refused)) for kind, count, refused in rows.distinct()]
+    waiting = order.startable().order_by().annotate(refused=ArraySubquery(gave_away.values("by")))
+    rows = waiting.values_list("device_kind", "device_count", "refused").distinct()
+    return [Wish(kind, count, tuple(refused)) for kind, count, refused in rows]
 
 
 def _with_room(besides: Collection[UUID]) -> list[tuple[Worker, int]]:

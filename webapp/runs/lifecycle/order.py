@@ -18,11 +18,15 @@ LOOK = 1000
 """So many runs of the queue are looked at: whatever waits behind them has not come to its turn."""
 
 
+def startable() -> QuerySet[Run]:
+    """The runs that wait, and that nobody wants to stop and quotas let start."""
+    waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, stop_requested_at=None, project__deleted_at=None)
+    return waiting.exclude(quotas.used_up().runs())
+
+
 def queue(by: UUID | None = None) -> QuerySet[Run]:
-    """The first runs of the queue in their order: of those that quotas let start, and that the worker `by` has not given away."""
-    waiting = Run.objects.filter(state=State.QUEUED, deleted_at=None, stop_requested_at=None, project__deleted_at=None).exclude(
-        quotas.used_up().runs()
-    )
+    """The first startable runs in their order: of those that the worker `by` has not given away."""
+    waiting = startable()
     if by is not None:
         waiting = elsewhere.not_refused(waiting, by)
     before_it = Window(

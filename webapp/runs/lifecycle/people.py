@@ -6,7 +6,7 @@ from webapp.accounts.models import User
 from webapp.accounts.trash import time_is_up
 from webapp.runs import doorbell
 from webapp.runs.lifecycle import elsewhere
-from webapp.runs.lifecycle.states import ALLOWED, IN_WORDS, NotAllowed, enqueue, locked, move, name_of, note, require
+from webapp.runs.lifecycle.states import ALLOWED, IN_WORDS, NO_PLACE, NotAllowed, enqueue, locked, move, name_of, note, require
 from webapp.runs.models import ENDED, HELD, PRIORITIES, Run, State
 
 
@@ -43,7 +43,7 @@ def requeue(run: Run, who: User | str, *, from_scratch: bool = False) -> Run:
             raise NotAllowed("The run began with the checkpoint of another one, so it has no start of its own; continue that one again.")
         elsewhere.forgive(row)
         if from_scratch:
-            Run.objects.filter(pk=row.pk).update(checkpoint_step=None, checkpoint_path="", checkpoint_bytes=0)
+            Run.objects.filter(pk=row.pk).update(**NO_PLACE)
             return enqueue(row, who, "Again from the start.")
         return enqueue(
             row,

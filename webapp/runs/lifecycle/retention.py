@@ -7,7 +7,7 @@ from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat, Now
 
 from webapp.accounts.trash import time_is_up
-from webapp.runs.lifecycle.states import locked, note
+from webapp.runs.lifecycle.states import NO_PLACE, locked, note
 from webapp.runs.lifecycle.workers import again_or_end
 from webapp.runs.models import ENDED, HELD, Attempt, LogLine, MetricBatch, Run, State
 
@@ -24,7 +24,7 @@ def forget_checkpoint(run_id: UUID, reason: str) -> int | None:
     with locked(run_id) as run:
         if run.state not in ENDED or begins_another().filter(pk=run.pk).exists():
             return None
-        Run.objects.filter(pk=run.pk).update(checkpoint_step=None, checkpoint_path="", checkpoint_bytes=0)
+        Run.objects.filter(pk=run.pk).update(**NO_PLACE)
         if run.state != State.SUCCEEDED:
             note(run, RETENTION, reason)
         return run.attempt

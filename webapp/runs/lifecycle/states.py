@@ -49,6 +49,10 @@ def locked(run_id: UUID) -> Iterator[Run]:
         yield Run.objects.select_for_update(no_key=True).get(pk=run_id)
 
 
+NO_PLACE: Mapping[str, Any] = {"checkpoint_step": None, "checkpoint_path": "", "checkpoint_bytes": 0}
+"""The columns of a run that has no checkpoint to go on from."""
+
+
 def require(run: Run, after: State, deed: str, *, only_from: set[State] | None = None) -> None:
     """Raises NotAllowed, with a sentence that names the deed ("be stopped"), unless the run's state allows the change."""
     before = State(run.state)

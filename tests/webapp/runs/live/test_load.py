@@ -74,8 +74,8 @@ def test_a_person_and_a_server_have_so_many_pages_open_and_a_closed_one_makes_ro
 
 def test_a_page_beyond_the_bound_is_refused_with_a_sentence(running_run: RunMaker, viewer: User, small_web: Web) -> None:
     browser, address = small_web.browser(viewer), events_of(running_run())
-    for _ in range(3):
-        small_web.open(browser, address)
+    for _ in range(3):  # the server may not have seen yet that pages of an earlier test are closed
+        wait_for(lambda: small_web.open(browser, address).answer.status_code == 200, every=0.2, what="room for a page")
 
     answer = browser.get(address)
 
