@@ -12,7 +12,7 @@ from webapp.runs.models import Attempt, Run, State
 from workers import supervisor
 from workers.devices import Share
 
-pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("forkserver_ends")]
 
 
 @pytest.mark.parametrize("there", [True, False])

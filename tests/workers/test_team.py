@@ -3,8 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,7 @@ from engine.spec.run_spec import RunSpec
 from tests.waiting import wait_for
 from workers.launcher import Child, Order
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _forkserver_ends() -> Iterator[None]:
-    """A worker's forkserver ends with the worker; this process goes on to other tests."""
-    yield
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+pytestmark = pytest.mark.usefixtures("forkserver_ends")
 
 
 def start(folder: Path, *, devices: int, environment: Mapping[str, str] | None = None, **spec: Any) -> Child:

@@ -102,7 +102,7 @@ def _problem_of_writing(proof: Path) -> str:
 
 
 def _read(marker: Path, *, within: int | None = None) -> str | None:
-    """The text of a marker; None where there is none, or one that is being written. `within`: the opened store."""
+    """The text of a marker; None where there is none, or no whole one. `within`: the opened store."""
     try:
         with open(marker if within is None else marker.name, errors="replace", opener=partial(os.open, dir_fd=within)) as file:
             text = file.read().strip()
@@ -112,13 +112,28 @@ def _read(marker: Path, *, within: int | None = None) -> str | None:
 
 
 def _write(marker: Path) -> str:
-    """Makes a marker, and returns its text, or that of whoever was faster."""
+    """Makes a marker, whole or not at all, and returns its text, or that of whoever was faster."""
     text = secrets.token_hex(16)
+    fresh = marker.with_name(f"{marker.name}-{text}")
     try:
-        with marker.open("x") as file:
+        with fresh.open("x") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        if marker.exists() and _read(marker) is None:
+            marker.unlink(missing_ok=True)  # begun on a disk that was full, and of no use to anybody
+        _name(fresh, marker)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return _read(marker) or text
+
+
+def _name(fresh: Path, marker: Path) -> None:
+    """Gives the new file the marker's name, unless there is a marker."""
+    try:
+        os.link(fresh, marker)
     except FileExistsError:
-        return _read(marker) or text
-    return text
+        pass
+    except OSError:  # a file system without second names
+        if not marker.exists():
+            fresh.rename(marker)

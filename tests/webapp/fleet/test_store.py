@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import call_command
 
+from tests.engine.run.small_disk import printed
 from webapp.fleet import store as shared
 from webapp.fleet.models import StoreMarker
 
@@ -64,6 +65,33 @@ def test_a_marker_that_is_still_being_written_is_none(tmp_path: Path) -> None:
     StoreMarker.objects.create(text="1" * 32)
 
     assert shared.problem_of(tmp_path, ME) == "its store lacks the file .stillhouse-store, so it may not be mounted"
+
+
+def test_a_marker_that_was_begun_and_never_written_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / shared.MARKER).touch()
+
+    problem = shared.problem_of(tmp_path, ME)
+
+    assert problem == ""
+    assert [path.name for path in tmp_path.iterdir()] == [shared.MARKER]
+    assert shared.holds(tmp_path, StoreMarker.objects.get().text)
+
+
+def test_on_a_full_disk_no_marker_is_left_that_nobody_can_read(tmp_path: Path) -> None:
+    program = (
+        "import json, os, pathlib, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'webapp.settings'; django.setup()\n"
+        "from tests.engine.run.small_disk import fill, free\n"
+        "from webapp.fleet import store\n"
+        "disk, said = pathlib.Path(sys.argv[1]), ''\n"
+        "fill(disk)\n"
+        "try: store._write(disk / store.MARKER)\n"
+        "except OSError as error: said = error.strerror\n"
+        "free(disk)\n"
+        "left = os.listdir(disk)\n"
+        "print(json.dumps([said, left, store.holds(disk, store._write(disk / store.MARKER))]))\n"
+    )
+
+    assert printed(tmp_path / "disk", "-c", program, str(tmp_path / "disk")) == ["No space left on device", [], True]
 
 
 def test_a_store_in_which_nothing_can_be_written_is_refused_in_the_systems_words(tmp_path: Path) -> None:
