@@ -41,10 +41,10 @@ STICKING_OUT = """() => {
     const scrolls = (one) => one && one !== document.body && (getComputedStyle(one).overflowX !== "visible" || scrolls(one.parentElement));
     const described = (one) => `${one.tagName} ${one.id} ${one.getAttribute("class") ?? ""}: ${one.textContent.trim().slice(0, 40)}`;
     const far = [...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > innerWidth + 0.5);
-    const found = far.filter((one) => !scrolls(one.parentElement)).map(described);
+    const found = far.filter((one) => one.checkVisibility() && !scrolls(one.parentElement)).map(described);
     return document.documentElement.scrollWidth > innerWidth ? [...found, `page is ${document.documentElement.scrollWidth} wide`] : found;
 }"""
-"""What reaches beyond the window's right edge, other than in a part that scrolls by itself."""
+"""What reaches beyond the window's right edge, other than in a part that scrolls by itself or in a menu that is closed."""
 
 
 CURVES_ARE_THERE = """() => [...document.querySelectorAll("#curves, #compare-curves")].every((grid) => grid.querySelector(".chart"))"""
@@ -87,7 +87,7 @@ def test_every_control_has_a_name_that_a_screen_reader_says(site: Site, open_pag
     for name, path in PAGES.items():
         page.goto(path.format(**site.runs, **site.artifacts))
         found = page.evaluate(
-            """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a[href]")]
+            """() => [...document.querySelectorAll("input:not([type=hidden], [hidden]), select, textarea, button, a[href]")]
                 .filter((one) => !one.closest(".modebar") && !(one.labels?.length || one.ariaLabel || one.textContent.trim() || one.title))
                 .map((one) => one.outerHTML.slice(0, 120))"""
         )

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from tests import processes
 from tests.processes import Program
 from tests.runs import history_of, queued_run
 from tests.waiting import wait_for
 from webapp.accounts.models import User
+from webapp.fleet.models import Worker
 from webapp.runs import doorbell, lifecycle
 from webapp.runs.models import ENDED, Attempt, LogLine, Run, State
 
@@ -36,10 +38,12 @@ def environment(process_environment: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def worker(environment: dict[str, str]) -> Iterator[Program]:
-    """One worker with two slots for all tests here; each leaves it idle."""
+def worker(environment: dict[str, str], django_db_blocker: DjangoDbBlocker) -> Iterator[Program]:
+    """One worker with two slots for all tests here; each leaves it idle. Its row comes back after the last of them has emptied the database."""
     with processes.worker(environment, slots=2) as program:
         yield listening(program)
+    with django_db_blocker.unblock():
+        Worker.objects.all().delete()
 
 
 def ended(run: Run) -> Run:
