@@ -1,13 +1,16 @@
 """Where a benchmark works: the servers that the environment names (else the embedded ones), and a project that is deleted afterwards."""
 
 import logging
+import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -16,6 +19,10 @@ os.environ.setdefault("STILLHOUSE_DEBUG", "on")
 
 if TYPE_CHECKING:
     from webapp.accounts.models import Project
+
+
+PATIENCE = 60.0
+"""Seconds that a client waits for an answer."""
 
 
 @contextmanager
@@ -83,6 +90,54 @@ def authorization(project: "Project") -> dict[str, str]:
     project.memberships.create(user=user, role=Role.OPERATOR)
     _, text = tokens.make(user, project, name="benchmark", scope=Scope.LAUNCH)
     return {"Authorization": f"Bearer {text}"}
+
+
+class Visitor:
+    """Somebody who loads pages one after the other, in a process of their own: a crowd that shared it would make them wait for its own work."""
+
+    def __init__(self, address: str, pages: Sequence[str], cookie: str, *, at: str = "", pause: float = 0.0) -> None:
+        headers = {"Cookie": cookie} | ({"X-Forwarded-For": at} if at else {})
+        spawned = multiprocessing.get_context("spawn")
+        self._line, other = spawned.Pipe()
+        spawned.Process(target=_visit, args=(other, address, list(pages), headers, pause), daemon=True).start()
+        self._line.recv()
+
+    def begin(self) -> None:
+        """From now on, until the end."""
+        self._line.send(None)
+
+    def end(self, afterwards: int = 0) -> tuple[list[float], Counter[str]]:
+        """After so many pages more: each wait in milliseconds, and the answers by status, or by what went wrong instead."""
+        self._line.send(afterwards)
+        waits, answers = self._line.recv()
+        return waits, answers
+
+
+def _visit(line: Any, address: str, pages: list[str], headers: dict[str, str], pause: float) -> None:
+    import httpx
+
+    with httpx.Client(base_url=address, headers=headers, timeout=PATIENCE) as client:
+        for page in pages:
+            client.get(page)
+        line.send("ready")
+        while True:
+            line.recv()
+            waits, answers, left = [], Counter[str](), None
+            for page in cycle(pages):
+                if left is None and line.poll():
+                    left = line.recv()
+                if left is not None:
+                    left -= 1
+                    if left < 0:
+                        break
+                began = time.perf_counter()
+                try:
+                    answers[str(client.get(page).status_code)] += 1
+                except httpx.HTTPError as error:
+                    answers[type(error).__name__] += 1
+                waits.append(1000 * (time.perf_counter() - began))
+                time.sleep(pause)
+            line.send((waits, answers))
 
 
 def verdict(name: str, value: float, unit: str, target: float, *, at_least: bool) -> bool:

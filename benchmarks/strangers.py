@@ -3,8 +3,8 @@
     python benchmarks/strangers.py [--schema 100] [--sign-ins 25] [--health 200] [--flood 500]
 
 A real web process. Each group of strangers asks at once, each stranger from an address of their own, as a trusted proxy tells it; the flood is
-from one address, which is the member's too. Meanwhile the member loads the table of runs over and over, and the memory of the web process is
-looked at twenty times a second.
+from one address, which is the member's too. Meanwhile the member, in a process of their own, loads the table of runs over and over, and the memory
+of the web process is looked at twenty times a second.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 import re
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,9 +31,9 @@ PAGE_MS = 500.0
 """The longest that a member waits for a page while strangers do their worst."""
 GROWTH_MB = 300.0
 """How much the web process grows under sign-ins."""
-PATIENCE = 60.0
 HOME = "198.51.100.1"
 """Where the member is, and the flood."""
+ALONE_SECONDS = 3.0
 AFTERWARDS = 3
 """Pages of the member after the last stranger has been answered."""
 
@@ -55,7 +54,7 @@ class Found:
         return f"{name}: {waits}, {dict(self.member)}; strangers {dict(self.strangers)}; web {self.memory:,.0f} MB"
 
 
-def session_of_a_member(project: "Project") -> dict[str, str]:
+def session_of_a_member(project: "Project") -> str:
     """The cookie of a new member who has signed in."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -70,7 +69,7 @@ def session_of_a_member(project: "Project") -> dict[str, str]:
     store[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     store[HASH_SESSION_KEY] = user.get_session_auth_hash()
     store.save()
-    return {settings.SESSION_COOKIE_NAME: str(store.session_key)}
+    return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
 
 
 async def answer_to(asked: Awaitable["httpx.Response"]) -> str:
@@ -104,7 +103,7 @@ def stranger(url: str, address: str | None = None) -> "httpx.AsyncClient":
     """Somebody at an address of their own."""
     import httpx
 
-    return httpx.AsyncClient(base_url=url, timeout=PATIENCE, verify=False, headers={"X-Forwarded-For": address or next(_addresses)})
+    return httpx.AsyncClient(base_url=url, timeout=place.PATIENCE, verify=False, headers={"X-Forwarded-For": address or next(_addresses)})
 
 
 async def with_form(url: str) -> "httpx.AsyncClient":
@@ -116,40 +115,33 @@ async def with_form(url: str) -> "httpx.AsyncClient":
     return client
 
 
-async def flood(
-    url: str, cookies: dict[str, str], path: str, web: psutil.Process, ask: Strangers | None, count: int, *, address: str | None = None
-) -> Found:
+def flood(url: str, visitor: place.Visitor, web: psutil.Process, ask: Strangers | None, count: int, *, address: str | None = None) -> Found:
     """What happens while `count` strangers ask at once; without strangers, what a quiet machine does."""
-    import httpx
+    found = Found()
+    asyncio.run(_ask_all(url, found, visitor, web, ask, count, address))
+    found.waits, found.member = visitor.end(AFTERWARDS)
+    return found
 
-    found, over = Found(), asyncio.Event()
+
+async def _ask_all(
+    url: str, found: Found, visitor: place.Visitor, web: psutil.Process, ask: Strangers | None, count: int, address: str | None
+) -> None:
     clients = [await with_form(url) if ask is sign_in else stranger(url, address) for _ in range(count)]
-
-    async def visit() -> None:
-        async with httpx.AsyncClient(base_url=url, cookies=cookies, timeout=PATIENCE, headers={"X-Forwarded-For": HOME}) as member:
-            left = AFTERWARDS if ask else 20
-            while left:
-                left -= over.is_set()
-                began = time.perf_counter()
-                found.member[await answer_to(member.get(path))] += 1
-                found.waits.append(1000 * (time.perf_counter() - began))
 
     async def look() -> None:
         while True:
             found.memory = max(found.memory, web.memory_info().rss / 1e6)
             await asyncio.sleep(0.05)
 
-    async def strangers() -> None:
-        if ask is not None:
-            found.strangers.update(await asyncio.gather(*(ask(client) for client in clients)))
-        over.set()
-
+    visitor.begin()
     looking = asyncio.create_task(look())
-    await asyncio.gather(visit(), strangers())
+    if ask is not None:
+        found.strangers.update(await asyncio.gather(*(ask(client) for client in clients)))
+    else:
+        await asyncio.sleep(ALONE_SECONDS)
     looking.cancel()
     for client in clients:
         await client.aclose()
-    return found
 
 
 def main() -> int:
@@ -161,11 +153,11 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["STILLHOUSE_TRUSTED_PROXIES"] = "127.0.0.1"
     with place.project() as project, place.running("web") as url:
-        cookies, page = session_of_a_member(project), f"/p/{project.slug}/"
+        visitor = place.Visitor(url, [f"/p/{project.slug}/"], session_of_a_member(project), at=HOME)
         web = next(child for child in psutil.Process().children() if "uvicorn" in child.cmdline())
 
         def measured(name: str, ask: Strangers | None, count: int, address: str | None = None) -> Found:
-            found = asyncio.run(flood(url, cookies, page, web, ask, count, address=address))
+            found = flood(url, visitor, web, ask, count, address=address)
             print(found.line(name), flush=True)
             return found
 

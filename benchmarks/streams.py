@@ -117,26 +117,6 @@ def note(event: str, data: dict[str, Any], number: int, heard: Heard) -> None:
         heard.rows += len(data["rows"])
 
 
-async def visit(address: str, pages: list[str], cookie: str, seconds: float) -> tuple[list[float], "Counter[int]"]:
-    """Milliseconds of other pages, asked for one after the other as somebody who looks around does, and their statuses."""
-    import httpx
-
-    times: list[float] = []
-    statuses: Counter[int] = Counter()
-    async with httpx.AsyncClient(base_url=address, headers={"Cookie": cookie}, timeout=60) as client:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for page in pages:
-                began = time.perf_counter()
-                try:
-                    statuses[(await client.get(page)).status_code] += 1
-                except httpx.TransportError:
-                    statuses[0] += 1
-                times.append(1000 * (time.perf_counter() - began))
-                await asyncio.sleep(0.1)
-    return times, statuses
-
-
 def web_process(address: str) -> Any:
     import psutil
 
@@ -184,6 +164,7 @@ async def measure(address: str, project: "Project", cookies: list[str], claims: 
     process, database = web_process(address), psycopg.connect(settings.DATABASE_URL, autocommit=True)
     pages, tables = Heard(), Heard()
     others = [reverse("runs", args=[project.slug]), reverse("run-detail", args=[claims[0].run_id]), reverse("home") + "?all"]
+    visitor = await asyncio.to_thread(place.Visitor, address, others, cookies[0], pause=0.1)
     print(f"before: {connections(database)} connections, {process.memory_info().rss / 1e6:.0f} MB, {process.num_threads()} threads")
     ids = ",".join(str(claim.run_id) for claim in claims)
     rows = reverse("runs-events", args=[project.slug]) + f"?runs={ids}"
@@ -200,7 +181,9 @@ async def measure(address: str, project: "Project", cookies: list[str], claims: 
     before = usage(process, database)
     await asyncio.sleep(QUIET_SECONDS)
     print(f"{len(pages.listening)} of {options.streams} streams open while nothing happens: {spent(before, usage(process, database))}")
-    times, statuses = await visit(address, others, cookies[0], options.seconds / 2)
+    visitor.begin()
+    await asyncio.sleep(options.seconds / 2)
+    times, statuses = await asyncio.to_thread(visitor.end)
     quiet = statistics.quantiles(times, n=20)[-1]
     print(f"other pages while nothing happens: median {statistics.median(times):.0f} ms, p95 {quiet:.0f} ms, statuses {dict(statuses)}")
 
@@ -208,9 +191,9 @@ async def measure(address: str, project: "Project", cookies: list[str], claims: 
     writer.start()
     peak: dict[str, float] = {}
     before = usage(process, database)
-    (times, statuses), _ = await asyncio.gather(
-        visit(address, others, cookies[0], options.seconds), watch(process, database, options.seconds, peak)
-    )
+    visitor.begin()
+    await watch(process, database, options.seconds, peak)
+    times, statuses = await asyncio.to_thread(visitor.end)
     print(f"while {len(claims)} runs are written to: {spent(before, usage(process, database))}")
     await asyncio.to_thread(writer.join)
     for task in opened:

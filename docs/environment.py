@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "STILLHOUSE_HASHING_MEGABYTES": "Memory for hashing passwords, a process; each takes 100 MB while it is checked. At least one is always checked.",
     "STILLHOUSE_HASHING_QUEUE": "How many more sign-ins wait for that memory before others are asked to come again.",
     "STILLHOUSE_REQUESTS_AT_ONCE": "How many requests one web process computes at once. It has so many connections to the database, and four for open pages.",
-    "STILLHOUSE_REQUESTS_WAITING": "How many more requests wait for their turn, ten seconds at most; others get 503.",
+    "STILLHOUSE_REQUESTS_WAITING": "How many more requests wait for their turn, ten seconds at most, of people who are known and as many of strangers; others get 503.",
     "STILLHOUSE_STREAMS": "How many live pages may be open over one web process.",
     "STILLHOUSE_STREAMS_A_PERSON": "How many live pages one person may have open over one web process.",
     "STILLHOUSE_LOG_LEVEL": "How much web and workers log: DEBUG, INFO, WARNING, ERROR or CRITICAL. DEBUG has a line for each doorbell, too.",

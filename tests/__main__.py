@@ -2,8 +2,8 @@
 
 First everything, on embedded servers of its own, shared out to as many processes as there are cores (tests/lanes.py says how). Then, where a
 PostgreSQL and a Redis answer on this machine's usual ports, the tests of leases, workers and faults once more on those: another version, over
-TCP, and one after the other, for they have that Redis database together. Chromium is found, or installed where that is allowed; otherwise the
-run is red and prints the one missing command.
+TCP, each process with a database and a Redis database of its own. Chromium is found, or installed where that is allowed; otherwise the run is
+red and prints the one missing command.
 """
 
 import getpass
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psycopg
 import redis
+
+from tests.lanes import REDIS_URLS
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -53,8 +55,9 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def external_servers() -> Iterator[dict[str, str] | None]:
-    """A database and a Redis database of our own on the machine's servers, gone afterwards. None where they do not answer or do not let us."""
+def external_servers(processes: int) -> Iterator[dict[str, str] | None]:
+    """A database on the machine's servers, from which each process makes its own, and a Redis database for each; all gone afterwards. None where
+    they do not answer or do not let us, or have too few that are empty."""
     for user in (getpass.getuser(), "postgres"):
         try:
             postgres = psycopg.connect(f"postgresql://{user}@{POSTGRES}/postgres", connect_timeout=3, autocommit=True)
@@ -65,35 +68,38 @@ def external_servers() -> Iterator[dict[str, str] | None]:
         yield None
         return
     name = f"stillhouse_{os.getpid()}"
-    number = _empty_redis_database()
+    numbers = _empty_redis_databases()[:processes]
     may_create = postgres.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-    if number is None or may_create != (True,):
+    if len(numbers) < processes or may_create != (True,):
         postgres.close()
         yield None
         return
     postgres.execute(f'CREATE DATABASE "{name}"')
     try:
-        yield {"DATABASE_URL": f"postgresql://{user}@{POSTGRES}/{name}", "REDIS_URL": f"{REDIS}/{number}"}
+        urls = " ".join(f"{REDIS}/{number}" for number in numbers)
+        yield {"DATABASE_URL": f"postgresql://{user}@{POSTGRES}/{name}", REDIS_URLS: urls}
     finally:
-        for database in (f"test_{name}", name):
+        for database in (f"test_{name}", *(f"test_{name}_gw{process}" for process in range(processes)), name):
             postgres.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
         postgres.close()
-        with redis.Redis.from_url(f"{REDIS}/{number}") as client:
-            client.flushdb()
+        for number in numbers:
+            with redis.Redis.from_url(f"{REDIS}/{number}") as client:
+                client.flushdb()
 
 
-def _empty_redis_database() -> int | None:
-    """The highest numbered Redis database without a key: others' stay untouched."""
+def _empty_redis_databases() -> list[int]:
+    """The numbers of the Redis databases without a key, the highest first: others' stay untouched."""
+    found = []
     for number in range(15, 0, -1):
         try:
             with redis.Redis.from_url(f"{REDIS}/{number}", socket_connect_timeout=3) as client:
                 if client.dbsize() == 0:
-                    return number
+                    found.append(number)
         except redis.ResponseError:
             continue
         except redis.RedisError:
-            return None
-    return None
+            return []
+    return found
 
 
 def run_pytest(*arguments: str, environment: dict[str, str]) -> int:
@@ -106,21 +112,22 @@ def main() -> int:
     chromium = find_chromium()
     if chromium is None:
         return 1
-    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
+    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL", REDIS_URLS}}
     environment["STILLHOUSE_CHROMIUM"] = chromium
 
     print("All tests, on embedded servers", flush=True)
     processes = min(os.cpu_count() or 1, AT_MOST)
-    codes = [run_pytest(SLOWEST, *(["--numprocesses", str(processes)] if processes > 1 else []), environment=environment)]
+    shared = ["--numprocesses", str(processes)] if processes > 1 else []
+    codes = [run_pytest(SLOWEST, *shared, environment=environment)]
 
     covered = "PostgreSQL 18 and Valkey 9 from the wheels"
-    with external_servers() as found:
+    with external_servers(processes) as found:
         if found is None:
             covered += f"; not the servers of this machine (none that let us at {POSTGRES} and {REDIS})"
         else:
-            print(f"\nLeases, workers and faults, on {found['DATABASE_URL']} and {found['REDIS_URL']}", flush=True)
+            print(f"\nLeases, workers and faults, on {found['DATABASE_URL']} and {found[REDIS_URLS]}", flush=True)
             paths = [str(path.relative_to(ROOT)) for pattern in AGAIN for path in sorted(ROOT.glob(pattern))]
-            codes.append(run_pytest(SLOWEST, *ONCE, *paths, environment=environment | found))
+            codes.append(run_pytest(SLOWEST, *shared, *ONCE, *paths, environment=environment | found))
             covered += f"; and {POSTGRES} and {REDIS}"
     verdict = "green" if not any(codes) else "RED"
     minutes, seconds = divmod(round(time.monotonic() - started), 60)

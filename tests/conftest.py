@@ -20,7 +20,7 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.lanes import Lanes, in_order
+from tests.lanes import REDIS_URLS, Lanes, in_order
 
 # Django reads its settings once, from the environment, so the home must stand before pytest-django sets Django up.
 HOME = Path(tempfile.mkdtemp(prefix="stillhouse-test-", dir="/tmp"))  # a short path, for the sockets
@@ -31,6 +31,8 @@ os.environ.pop("STILLHOUSE_BUFFERS", None)
 os.environ["STILLHOUSE_DEBUG"] = "on"
 os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if REDIS_URLS in os.environ:
+    os.environ["REDIS_URL"] = os.environ[REDIS_URLS].split()[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
 
 # What an example takes says how busy the machine is. The same examples every time: a run that was green stays so, and a red one can be repeated.
 hypothesis.settings.register_profile("stillhouse", deadline=None, derandomize=True)

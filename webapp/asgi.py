@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from webapp import logs, store  # noqa: E402
 from webapp.api.body import too_large  # noqa: E402
 from webapp.gate.address import ClientAddress  # noqa: E402
+from webapp.gate.health import Health  # noqa: E402
 from webapp.gate.limits import RequestLimits, sign_in_paths  # noqa: E402
 from webapp.lasting import Lasting  # noqa: E402
 from webapp.pool import Pooled  # noqa: E402
@@ -97,5 +98,5 @@ _in_turn = Turns(
     waiting=settings.REQUESTS_WAITING,
     seconds=settings.REQUEST_WAIT_SECONDS,
 )
-_limited = RequestLimits(BodyLimit(Lasting(_in_turn), settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+_limited = RequestLimits(Health(BodyLimit(Lasting(_in_turn), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)))
 application = Pooled(ClientAddress(_limited, settings.TRUSTED_PROXIES), settings.REQUESTS_AT_ONCE + settings.LIVE_CONNECTIONS)

@@ -11,7 +11,6 @@ from webapp.gate import health
 from webapp.monitoring.views import metrics
 
 urlpatterns = [
-    path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),

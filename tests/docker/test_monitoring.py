@@ -50,7 +50,7 @@ def expressions() -> list[str]:
 def told(db: None, client: Client) -> Iterator[dict[str, list[dict[str, str]]]]:
     """The labels of each sample that a web server tells, by the sample's name; it has answered a request, and a worker has told of its store."""
     worker(store_bytes=10, store_free_bytes=5)
-    client.get("/healthz")
+    client.get("/readyz")
     KEPT.forget()
     samples: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(client.get("/metrics").content.decode()):

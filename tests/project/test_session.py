@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lanes import PROGRAMS_LANE, lane_of
+from tests.lanes import FAULTS_LANE, PROGRAMS_LANE, REDIS_URLS, lane_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GREEN = "def test_green():\n    pass\n"
@@ -14,7 +14,18 @@ SKIPPED = "import pytest\n\ndef test_skipped():\n    pytest.skip('not today')\n"
 LEAVES = "import os\n\ndef test_leaves_a_program():\n    os.system('sleep 300 &')\n"
 
 
-def session(folder: Path, processes: int, **files: str) -> "subprocess.CompletedProcess[str]":
+REDIS = """
+import os, pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_writes_its_address(number):
+    name = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    pathlib.Path(__file__).with_name(f"redis-{name}").write_text(os.environ["REDIS_URL"])
+"""
+
+
+def session(folder: Path, processes: int, more: dict[str, str] | None = None, **files: str) -> "subprocess.CompletedProcess[str]":
     """Runs files of tests as `make test` runs its own."""
     for name, text in files.items():
         (folder / f"test_{name}.py").write_text(text)
@@ -23,7 +34,7 @@ def session(folder: Path, processes: int, **files: str) -> "subprocess.Completed
     return subprocess.run(
         [sys.executable, *command, "--numprocesses", str(processes), str(folder)],
         cwd=ROOT,
-        env=own | {"PYTHONDONTWRITEBYTECODE": "1"},
+        env=own | {"PYTHONDONTWRITEBYTECODE": "1"} | (more or {}),
         capture_output=True,
         text=True,
         timeout=180,
@@ -48,13 +59,23 @@ def test_a_program_that_a_test_left_running_is_named_and_makes_the_session_red(t
     assert "sleep 300" in ended.stdout
 
 
-def test_no_two_tests_that_start_workers_or_web_servers_run_at_once() -> None:
+def test_on_servers_that_others_share_each_process_has_a_redis_database_of_its_own(tmp_path: Path) -> None:
+    ended = session(tmp_path, 2, {REDIS_URLS: "redis://127.0.0.1:1/14 redis://127.0.0.1:1/13"}, one=REDIS, other=REDIS)
+
+    assert ended.returncode == 0, ended.stdout
+    assert {path.name: path.read_text() for path in tmp_path.glob("redis-*")} == {
+        "redis-gw0": "redis://127.0.0.1:1/14",
+        "redis-gw1": "redis://127.0.0.1:1/13",
+    }
+
+
+def test_what_starts_workers_or_web_servers_is_in_one_of_two_lanes() -> None:
     starts = re.compile(r"processes\.(web|worker|beat)\(|\bstart_worker\b|\bopen_page\b")
 
     files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if starts.search(path.read_text())]
 
     assert len(files) >= 5
-    assert [file for file in files if lane_of(f"{file}::test_a[gkd]") != PROGRAMS_LANE] == []
+    assert [file for file in files if lane_of(f"{file}::test_a[gkd]") not in {FAULTS_LANE, PROGRAMS_LANE}] == []
 
 
 def test_a_files_tests_stay_together_and_the_sweeps_over_the_catalog_are_shared_out_by_method() -> None:

@@ -11,8 +11,8 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], A
 class Exchange:
     """One request and what was answered. `say` is what the client sends next; after it the client says nothing."""
 
-    def __init__(self, *said: Message, path: str = "/") -> None:
-        self.scope: Message = {"type": "http", "path": path, "headers": []}
+    def __init__(self, *said: Message, path: str = "/", method: str = "GET") -> None:
+        self.scope: Message = {"type": "http", "path": path, "method": method, "headers": []}
         self.sent: list[Message] = []
         self._said: asyncio.Queue[Message] = asyncio.Queue()
         for message in said or (request(),):

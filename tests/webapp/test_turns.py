@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.webapp.asgi import GONE, Exchange, answer, request, until
+from webapp.gate.limits import IS_KNOWN
 from webapp.turns import Turns
 
 
@@ -96,6 +98,113 @@ def test_who_goes_away_while_waiting_makes_room() -> None:
 
     assert patient.status == 200
     assert inside == 2
+
+
+def person() -> Exchange:
+    """A request of somebody who is known."""
+    asked = Exchange(path="/person")
+    asked.scope[IS_KNOWN] = True
+    return asked
+
+
+class Crowd:
+    """Requests that have come, each through when it is let go."""
+
+    def __init__(self, at_once: int, waiting: int = 99) -> None:
+        self.order: list[str] = []
+        self.inside: list[asyncio.Event] = []
+        self.turns = Turns(self._compute, at_once=at_once, waiting=waiting, seconds=60)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.ended = 0
+
+    async def _compute(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.order.append(scope["path"])
+        go = asyncio.Event()
+        self.inside.append(go)
+        await go.wait()
+        await answer(send)
+        self.ended += 1
+
+    async def come(self, *asked: Exchange) -> None:
+        """They come one after the other; each has a turn, waits, or is refused when the next comes."""
+        for number, one in enumerate(asked, start=len(self.tasks) + 1):
+            self.tasks.append(asyncio.create_task(one.go_through(self.turns)))
+            await until(partial(self._have_come, number))
+
+    def _have_come(self, number: int) -> bool:
+        return len(self.order) + self.turns.queue + sum(task.done() for task in self.tasks[len(self.order) :]) >= number
+
+    async def end_all(self) -> None:
+        """One after the other, in the order in which they began."""
+        for number in range(len(self.order) + self.turns.queue):
+            await until(lambda: len(self.inside) > number)  # noqa: B023
+            self.inside[number].set()
+            await until(lambda: self.ended > number)  # noqa: B023
+
+
+def test_strangers_have_two_thirds_of_the_turns_and_a_person_waits_for_none_of_them() -> None:
+    async def visit() -> tuple[list[str], int, int]:
+        crowd = Crowd(at_once=3)
+        await crowd.come(*(Exchange() for _ in range(9)))
+        strangers, waiting = len(crowd.order), crowd.turns.queue
+        await crowd.come(person())
+        order = list(crowd.order)
+        await crowd.end_all()
+        return order, strangers, waiting
+
+    assert asyncio.run(visit()) == (["/", "/", "/person"], 2, 7)
+
+
+def test_people_go_before_strangers_who_came_first_and_one_turn_is_the_strangers() -> None:
+    async def visit() -> list[str]:
+        crowd = Crowd(at_once=3)
+        await crowd.come(*(person() for _ in range(3)), *(Exchange() for _ in range(3)), *(person() for _ in range(3)))
+        await crowd.end_all()
+        return ["person" if path == "/person" else "stranger" for path in crowd.order]
+
+    # A turn that is given back while no stranger has one goes to a stranger; every other goes to a person, while one waits.
+    assert asyncio.run(visit()) == ["person"] * 3 + ["stranger", "person", "person", "stranger", "person", "stranger"]
+
+
+def test_with_a_single_turn_people_go_first() -> None:
+    async def visit() -> list[str]:
+        crowd = Crowd(at_once=1)
+        await crowd.come(Exchange(), Exchange(), person())
+        await crowd.end_all()
+        return crowd.order
+
+    assert asyncio.run(visit()) == ["/", "/person", "/"]
+
+
+def test_strangers_fill_their_own_places_to_wait_and_none_of_the_peoples() -> None:
+    async def visit() -> tuple[int | None, int | None]:
+        crowd, refused, served = Crowd(at_once=3, waiting=2), Exchange(), person()
+        await crowd.come(person(), *(Exchange() for _ in range(4)), refused, served)
+        status = refused.status
+        await crowd.end_all()
+        return status, served.status
+
+    assert asyncio.run(visit()) == (503, 200)
+
+
+def test_one_that_is_ended_in_the_moment_of_its_turn_gives_it_back() -> None:
+    async def visit() -> tuple[int | None, int]:
+        crowd, late = Crowd(at_once=1), Exchange()
+        await crowd.come(Exchange(), Exchange())
+        crowd.inside[0].set()
+        await until(crowd.tasks[0].done)
+        for _ in range(3):  # wherever between its turn and its beginning
+            crowd.tasks[1].cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*crowd.tasks, return_exceptions=True)
+        task = asyncio.create_task(late.go_through(crowd.turns))
+        await until(lambda: crowd.order[1:])
+        for go in crowd.inside:
+            go.set()
+        await task
+        return late.status, crowd.turns.queue
+
+    assert asyncio.run(visit()) == (200, 0)
 
 
 def test_neither_a_body_that_comes_slowly_nor_one_that_is_read_slowly_has_a_turn() -> None:

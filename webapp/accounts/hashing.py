@@ -1,9 +1,11 @@
-"""Passwords are hashed a few at a time: each Argon2 takes 100 MB while it runs, and a crowd at the door must not take the machine's memory.
+"""Passwords are hashed a few at a time: each Argon2 takes 100 MB and a core while it runs, and a crowd at the door must take neither the
+machine's memory nor all of its cores.
 
 Every hash of the process goes through here, whoever asks for it: signing in on the site or in the admin, changing a password, and the hash
 that Django makes for a name that does not exist, so that a name's existence shows neither in time nor in being turned away.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,11 +59,18 @@ class HashingTurns:
             self._places += 1
 
 
-TURNS = HashingTurns(at_once=max(1, settings.HASHING_MEGABYTES // MEGABYTES_EACH), waiting=settings.HASHING_QUEUE)
+def hashes_at_once(megabytes: int, cores: int) -> int:
+    """At least one."""
+    return max(1, min(megabytes // MEGABYTES_EACH, cores // 2))
+
+
+TURNS = HashingTurns(at_once=hashes_at_once(settings.HASHING_MEGABYTES, os.cpu_count() or 1), waiting=settings.HASHING_QUEUE)
 
 
 class Argon2InTurn(Argon2PasswordHasher):
-    """New passwords."""
+    """New passwords, each on one core; a hash that was made on eight is made anew when its person signs in."""
+
+    parallelism = 1
 
     def encode(self, password: str, salt: str) -> str:
         with TURNS.one():

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 from django.conf import settings
@@ -23,6 +23,9 @@ from django.utils.functional import SimpleLazyObject, empty
 from webapp.gate.inline import Inline
 from webapp.gate.rates import MOST_KEPT, Buckets, Rate
 from webapp.gate.refusal import NotNow, response_to
+
+IS_KNOWN = "stillhouse.is_known"
+"""In the scope of a request that got through: whether somebody who is known here has sent it."""
 
 FILES = ("/static/", "/vendor/", "/healthz", "/readyz", "/metrics")
 """What costs little, and has a rate of its own: a page asks for a dozen of such files, and probes have no name."""
@@ -93,23 +96,27 @@ class RequestLimits:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
             try:
-                count(scope)
+                cast(dict[str, bool], scope)[IS_KNOWN] = count(scope)
             except NotNow as refused:
                 await _send(response_to(refused, scope["path"]), send)
                 return
         await self.app(scope, receive, send)
 
 
-def count(scope: HTTPScope) -> None:
-    """Counts one request. Raises NotNow."""
+def count(scope: HTTPScope) -> bool:
+    """Counts one request, and returns whether a person who is known here has sent it; whoever sends a password is a stranger. Raises NotNow."""
     address = network_of(scope["client"][0] if scope["client"] else "")
-    if scope["path"].startswith(FILES):
-        return _take(ADDRESSES, "files", f"files {address}")
     person = next((person for text in credentials_in(scope["headers"]) if (person := KNOWN.find(text))), None)
-    cost = SIGN_IN_COST if scope["method"] == "POST" and scope["path"] in sign_in_paths() else 1
-    if person is not None and cost == 1:
-        return _take(PEOPLE, "person", person)
-    return _take(ADDRESSES, "address", address, cost)
+    if scope["method"] == "POST" and scope["path"] in sign_in_paths():
+        _take(ADDRESSES, "address", address, SIGN_IN_COST)
+        return False
+    if scope["path"].startswith(FILES):
+        _take(ADDRESSES, "files", f"files {address}")
+    elif person is not None:
+        _take(PEOPLE, "person", person)
+    else:
+        _take(ADDRESSES, "address", address)
+    return person is not None
 
 
 def network_of(address: str) -> str:

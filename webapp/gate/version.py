@@ -6,7 +6,7 @@ from django.utils.deprecation import MiddlewareMixin
 from webapp.gate import readiness
 from webapp.gate.refusal import NotNow, response_to
 
-WITHOUT_DATABASE = ("/healthz", "/readyz", "/static/", "/vendor/")
+WITHOUT_DATABASE = ("/readyz", "/static/", "/vendor/")
 
 
 class RefuseWrongVersion(MiddlewareMixin):

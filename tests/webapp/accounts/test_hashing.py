@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from django.contrib.auth.hashers import check_password, get_hashers, make_password
 from django.test import Client
 
 from tests.waiting import wait_for
 from tests.webapp.pages import text_of
 from webapp.accounts import hashing
-from webapp.accounts.hashing import BUSY, MEGABYTES_EACH, TURNS, HashingTurns
+from webapp.accounts.hashing import BUSY, MEGABYTES_EACH, TURNS, HashingTurns, hashes_at_once
 from webapp.accounts.models import User
 from webapp.gate.refusal import NotNow
 
@@ -94,11 +95,16 @@ def test_who_waits_too_long_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> N
     assert (turns._free, turns._places) == (1, 1)
 
 
-def test_the_memory_is_what_argon2_takes_and_the_bound_is_settable() -> None:
-    argon2 = make_password(PASSWORD)
+def test_a_hash_takes_the_memory_that_is_counted_for_it_and_one_core() -> None:
+    assert f"m={1024 * MEGABYTES_EACH}," in (argon2 := make_password(PASSWORD))
+    assert argon2.split("$")[3].endswith(",p=1")
 
-    assert f"m={1024 * MEGABYTES_EACH}," in argon2
-    assert [max(1, megabytes // MEGABYTES_EACH) for megabytes in (0, 99, 200, 1000)] == [1, 1, 2, 10]
+
+@pytest.mark.parametrize(
+    ("megabytes", "cores", "at_once"), [(0, 64, 1), (99, 64, 1), (200, 64, 2), (1000, 64, 10), (1000, 8, 4), (200, 2, 1), (200, 1, 1)]
+)
+def test_memory_and_half_of_the_cores_bound_the_hashes(megabytes: int, cores: int, at_once: int) -> None:
+    assert hashes_at_once(megabytes, cores) == at_once
 
 
 @pytest.mark.parametrize("encoded", [make_password("x"), PBKDF2])
@@ -157,3 +163,15 @@ def test_who_was_turned_away_is_not_counted_as_having_failed(request: pytest.Fix
 
     assert (statuses, answer.status_code) == ({503}, 302)
     assert client.session["_auth_user_id"] == str(nora.pk)
+
+
+def test_a_hash_that_was_made_on_eight_cores_opens_and_is_made_anew_on_one() -> None:
+    user = User.objects.create_user("nora")
+    user.password = "argon2" + PasswordHasher(time_cost=2, memory_cost=102400, parallelism=8).hash(PASSWORD)
+    user.save()
+
+    answer = Client().post("/sign-in/", {"username": "nora", "password": PASSWORD})
+    user.refresh_from_db()
+
+    assert answer.status_code == 302
+    assert ",p=1$" in user.password and user.check_password(PASSWORD)

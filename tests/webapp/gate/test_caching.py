@@ -51,7 +51,7 @@ def test_nothing_of_the_api_is_kept_nor_its_errors(operator: User, address: str)
     assert {"Cookie", "Authorization"} <= vary
 
 
-@pytest.mark.parametrize("address", ["/sign-in/", "/p/distillery/", "/api/v1/me/", "/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("address", ["/sign-in/", "/p/distillery/", "/api/v1/me/", "/readyz", "/metrics"])
 def test_what_a_stranger_gets_is_not_kept_either(address: str) -> None:
     assert kept(Client().get(address))[0] >= PRIVATE
 

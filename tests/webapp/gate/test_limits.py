@@ -13,7 +13,7 @@ from tests.webapp.pages import as_
 from webapp.accounts import tokens
 from webapp.accounts.models import Project, User
 from webapp.gate import limits
-from webapp.gate.limits import KNOWN, KnownCallers, RequestLimits, network_of
+from webapp.gate.limits import IS_KNOWN, KNOWN, KnownCallers, RequestLimits, network_of
 from webapp.gate.rates import Rate
 
 A, B = "203.0.113.7", "203.0.113.8"
@@ -98,6 +98,29 @@ def test_files_and_health_are_counted_apart() -> None:
     assert passed(50, "/static/stillhouse/theme.css") == 40
     assert asked("/healthz")[0] == asked("/readyz")[0] == 429
     assert passed(1, "/healthz", B) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "cookie", "is_known"),
+    [
+        ("GET", "/", "sessionid=good", True),
+        ("GET", "/static/stillhouse/theme.css", "sessionid=good", True),
+        ("POST", "/p/distillery/launch/", "sessionid=good", True),
+        ("GET", "/", "sessionid=made-up", False),
+        ("GET", "/static/stillhouse/theme.css", "", False),
+        ("POST", "/sign-in/", "sessionid=good", False),
+    ],
+)
+def test_who_got_through_as_a_person_is_passed_on(method: str, path: str, cookie: str, is_known: bool) -> None:
+    KNOWN.remember("good", "1")
+    scope: dict[str, Any] = {"type": "http", "path": path, "method": method, "headers": [(b"cookie", cookie.encode())], "client": (A, 1)}
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    async_to_sync(RequestLimits(application))(scope, None, None)  # type: ignore[arg-type]
+
+    assert scope[IS_KNOWN] is is_known
 
 
 def test_an_attempt_to_sign_in_counts_ten_times_with_any_cookie() -> None:
@@ -197,7 +220,7 @@ class TestLearning:
 
         assert KNOWN.find(key) is None
 
-    @pytest.mark.parametrize("address", ["/sign-in/", "/healthz", "/api/v1/schema/", "/api/v1/me/"])
+    @pytest.mark.parametrize("address", ["/sign-in/", "/readyz", "/api/v1/schema/", "/api/v1/me/"])
     def test_a_stranger_is_not_learned_and_costs_no_statement(self, address: str, django_assert_num_queries: Any) -> None:
         limits.forget()
 

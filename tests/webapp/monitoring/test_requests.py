@@ -20,13 +20,13 @@ def views_counted() -> set[str]:
 
 
 def test_a_request_counts_for_its_view_and_not_for_its_address(client: Client) -> None:
-    before = counted("healthz", "GET", "2xx"), counted("healthz", "POST", "4xx")
+    before = counted("readyz", "GET", "2xx"), counted("readyz", "POST", "4xx")
 
-    client.get("/healthz?with=anything")
-    client.post("/healthz")
+    client.get("/readyz?with=anything")
+    client.post("/readyz")
 
-    assert counted("healthz", "GET", "2xx") == before[0] + 1
-    assert counted("healthz", "POST", "4xx") == before[1] + 1
+    assert counted("readyz", "GET", "2xx") == before[0] + 1
+    assert counted("readyz", "POST", "4xx") == before[1] + 1
 
 
 def test_addresses_and_methods_that_are_made_up_are_one_each(client: Client) -> None:
@@ -43,8 +43,8 @@ def test_addresses_and_methods_that_are_made_up_are_one_each(client: Client) -> 
 
 
 def test_it_counts_under_the_servers_loop_too(async_client: Any) -> None:
-    before = counted("healthz", "GET", "2xx")
+    before = counted("readyz", "GET", "2xx")
 
-    answer = async_to_sync(async_client.get)("/healthz")
+    answer = async_to_sync(async_client.get)("/readyz")
 
-    assert (answer.status_code, counted("healthz", "GET", "2xx")) == (200, before + 1)
+    assert (answer.status_code, counted("readyz", "GET", "2xx")) == (200, before + 1)
