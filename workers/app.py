@@ -9,6 +9,7 @@ watchdog's jobs from waiting behind runs.
 """
 
 import os
+import signal
 from typing import Any
 
 import django
@@ -88,6 +89,20 @@ def _ensure_servers(**_: Any) -> None:
 @beat_init.connect
 def _look_for_silence(**_: Any) -> None:
     watchdog.take_back_in_a_thread()
+
+
+@beat_init.connect
+def _end_though_nobody_heard(sender: Any, **_: Any) -> None:
+    """Celery ends beat by raising SystemExit from the signal's handler. Where the Redis client is connecting just then, its own cleaning up
+    replaces that by an error, which beat logs before it goes on. So the service is told too, and ends after its turn."""
+    raises = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: Any) -> None:
+        sender.stop()
+        if callable(raises):
+            raises(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @worker_init.connect

@@ -157,4 +157,4 @@ def test_a_result_that_was_asked_for_and_left_does_not_keep_its_turn(viewer: Use
         cursor.connection.rollback()
 
     assert all(isinstance(error, httpx.ReadTimeout) for error in errors)
-    assert browser.get(page).status_code == 200
+    wait_for(lambda: browser.get(page).status_code == 200, every=0.2, what="the server to see that they have gone")
