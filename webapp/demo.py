@@ -200,7 +200,7 @@ def cell_text(cell: Mapping[str, Any]) -> str:
     if cell["std"] is not None:
         text += f" ± {number(cell['std'])}"
     if cell["delta"]:
-        color = {True: "green", False: "red", None: "dim"}[cell["is_better"]]
+        color = {"better": "green", "worse": "red"}.get((cell["verdict"] or {}).get("word", ""), "dim")
         text += f"\n[{color}]{'+' if cell['delta'] > 0 else '−'}{number(abs(cell['delta']))}[/{color}]"
     return text
 
@@ -218,6 +218,8 @@ def show(demo: Demo, account: DemoAccount, *, task_id: str, seeds: int) -> None:
     baseline = launched["supervised"][0]
     found = demo.get("compare/", runs=runs, baseline=baseline)
     demo.console.print(comparison_table(found))
+    for line in found["verdicts"]:
+        demo.console.print(f"[bold]{escape(line['label'])}[/bold]: {escape(line['text'])}")
     for warning in found["warnings"]:
         demo.console.print(f"Note: {warning}")
     demo.console.print(f"Compare: {demo.serving.services.url}/p/{PROJECT}/compare/?runs={runs}&baseline={baseline}", soft_wrap=True)

@@ -98,6 +98,7 @@ _CACHE = (
         "Bytes that decoding keeps of one more token in all layers, in bfloat16, by the formula of the architecture.",
         unit="bytes",
         format=",.0f",
+        exact=True,
     ),
     MetricCard(
         "kv_bytes_per_token_measured",
@@ -107,6 +108,7 @@ _CACHE = (
         unit="bytes",
         format=",.0f",
         short="KV a token, real",
+        exact=True,
     ),
     MetricCard(
         "kv_fixed_bytes",
@@ -115,10 +117,18 @@ _CACHE = (
         "Bytes that decoding keeps of a text whatever its length: the states of linear attention and convolutions; 0 for plain attention.",
         unit="bytes",
         format=",.0f",
+        exact=True,
     ),
-    MetricCard("kv_total_32k", "KV cache at 32k", "lower", "Size of the cache of one text of 32,768 tokens in bfloat16.", unit="MiB"),
     MetricCard(
-        "kv_compression", "KV compression", "higher", "The teacher's cache over the student's, for one text of 32,768 tokens.", format=".2f"
+        "kv_total_32k", "KV cache at 32k", "lower", "Size of the cache of one text of 32,768 tokens in bfloat16.", unit="MiB", exact=True
+    ),
+    MetricCard(
+        "kv_compression",
+        "KV compression",
+        "higher",
+        "The teacher's cache over the student's, for one text of 32,768 tokens.",
+        format=".2f",
+        exact=True,
     ),
     MetricCard(
         "initial_kl",

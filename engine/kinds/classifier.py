@@ -134,13 +134,14 @@ CLASSIFICATION = (
 )
 
 COST = (
-    MetricCard("parameters", "Parameters", "lower", "Numbers in the model's weights.", format=",.0f"),
+    MetricCard("parameters", "Parameters", "lower", "Numbers in the model's weights.", format=",.0f", exact=True),
     MetricCard(
         "flops",
         "FLOPs",
         "lower",
         "Floating-point operations for one example, a multiplication and an addition counting as two.",
         format=",.0f",
+        exact=True,
     ),
     MetricCard(
         "latency_ms",

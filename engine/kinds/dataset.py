@@ -42,7 +42,7 @@ CARDS: tuple[MetricCard, ...] = (
         "The " + _FRESH.format("the real rows nearest to the centers of as many clusters of each class"),
     ),
     MetricCard("all_rows_accuracy", "Accuracy of all rows", None, "The " + _FRESH.format("all real rows, with as many steps")),
-    MetricCard("images_per_class", "Images per class", None, "Pictures in the set for each class.", format=".4g"),
+    MetricCard("images_per_class", "Images per class", None, "Pictures in the set for each class.", format=".4g", exact=True),
     MetricCard(
         "compression",
         "Share of the real rows",
@@ -50,12 +50,27 @@ CARDS: tuple[MetricCard, ...] = (
         "Pictures in the set divided by the real training rows.",
         format=".4f",
         short="Share of rows",
+        exact=True,
     ),
     MetricCard(
-        "image_bytes", "Size of the images", "lower", "Memory of the set's pictures as stored.", unit="bytes", format=",.0f", short="Images"
+        "image_bytes",
+        "Size of the images",
+        "lower",
+        "Memory of the set's pictures as stored.",
+        unit="bytes",
+        format=",.0f",
+        short="Images",
+        exact=True,
     ),
     MetricCard(
-        "label_bytes", "Size of the labels", "lower", "Memory of the set's labels as stored.", unit="bytes", format=",.0f", short="Labels"
+        "label_bytes",
+        "Size of the labels",
+        "lower",
+        "Memory of the set's labels as stored.",
+        unit="bytes",
+        format=",.0f",
+        short="Labels",
+        exact=True,
     ),
     MetricCard("learned_rate", "Learned rate", None, "Learning rate that was learned with the pictures.", format=".4g"),
     MetricCard(

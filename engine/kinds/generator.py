@@ -102,7 +102,7 @@ CARDS: tuple[MetricCard, ...] = (
         "The samples' variance over that of the training rows: 1 is best, above 1.5 and rising is a collapse.",
         format=".3f",
     ),
-    MetricCard("evaluations", "NFE", "lower", "Calls of the network for one sample.", format=",.0f"),
+    MetricCard("evaluations", "NFE", "lower", "Calls of the network for one sample.", format=",.0f", exact=True),
     MetricCard(
         "sample_ms",
         "Time a sample",

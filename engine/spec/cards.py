@@ -239,7 +239,7 @@ class TaskCard:
 @dataclass(frozen=True)
 class MetricCard:
     """One number that a student is judged by. `better` is the direction of better, or None for a number that only describes. `short` heads
-    a column where the title is too long for one."""
+    a column where the title is too long for one. `exact` are numbers that follow from the architecture: no seed and no measuring changes them."""
 
     id: str
     title: str
@@ -248,6 +248,7 @@ class MetricCard:
     unit: str = ""
     format: str = ".4f"
     short: str = ""
+    exact: bool = False
 
     @property
     def head(self) -> str:

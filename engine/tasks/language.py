@@ -165,6 +165,7 @@ class LanguageTask(Task):
         if final:
             speed = speed_report(model, self.prompts(split))
             metrics |= {"prefill_ms": speed["prefill_ms"], "token_ms": speed["token_ms"]}
+            tables["cost"] = {"n": speed["rows"], "split": split, "device": speed["device"]}
             tables["speed"] = charts.rows("Speed of decoding", ("what", "value"), [[SPEED[name], value] for name, value in speed.items()])
             kept, cache_tables = kv_report(model, teacher=teacher)
             metrics |= kept

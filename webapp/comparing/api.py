@@ -1,6 +1,6 @@
 """The comparison over REST: the table, and the curves to draw over each other."""
 
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
@@ -13,7 +13,11 @@ from rest_framework.views import APIView
 from engine.errors import SpecError
 from webapp.api.parameters import flag, whole_number, whole_number_parameter
 from webapp.api.responses import reading
-from webapp.comparing.comparison import LEAST_COMPARED, MOST_COMPARED, Comparison, MetricRow, SeedGroup, comparable, comparison
+from webapp.comparing.cells import MetricRow
+from webapp.comparing.columns import SeedGroup
+from webapp.comparing.comparison import LEAST_COMPARED, MOST_COMPARED, UNPINNED, Comparison, comparable, comparison, pinned_by
+from webapp.comparing.verdicts import Word
+from webapp.comparing.words import verdict_lines
 from webapp.runs.api.record import curve_json, names_among
 from webapp.runs.api.serializers import CurveSerializer, NumberOrNull
 from webapp.runs.history import curves
@@ -38,18 +42,48 @@ class ColumnSerializer(serializers.Serializer[Any]):
     reliability = serializers.ListField(child=serializers.DictField(), help_text="A table for each run that has one.")
 
 
+class IntervalField(serializers.ListField):
+    """Low and high end, of 95 %."""
+
+    def __init__(self, help_text: str) -> None:
+        super().__init__(child=serializers.FloatField(), min_length=2, max_length=2, allow_null=True, help_text=help_text)
+
+
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """The candidate's mean less the baseline's, over pairs of seeds that both have, else over the seeds of each."""
+
+    mean = serializers.FloatField()
+    n = serializers.IntegerField(help_text="Pairs, else the seeds of the smaller group.")
+    is_paired = serializers.BooleanField()
+    interval = IntervalField("Of the difference; null where the seeds are too few, or do not differ.")
+    p = NumberOrNull()
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    """Whether the seeds say that the candidate is better. `p` is Holm's, corrected for the number of candidates."""
+
+    word = serializers.ChoiceField(choices=get_args(Word))
+    difference = DifferenceSerializer()
+    p = NumberOrNull()
+    more_seeds = serializers.IntegerField(
+        allow_null=True, help_text="So many seeds more would decide about a difference of this size, in four cases of five."
+    )
+
+
 class CellSerializer(serializers.Serializer[Any]):
-    """A metric of a column. `std` is the sample standard deviation (n − 1); `is_better` is null where the intervals overlap."""
+    """A metric of a column. `std` is the sample standard deviation (n − 1).
+
+    `verdict` is null for the baseline itself, for what has no better, for what follows from the architecture alone, and where the two can't be
+    compared; `note` says why there is no verdict there, or no value.
+    """
 
     mean = NumberOrNull()
     std = NumberOrNull()
     n = serializers.IntegerField()
+    interval = IntervalField("Of the mean over three seeds or more, else the bootstrap's of a single run.")
     delta = NumberOrNull()
-    is_better = serializers.BooleanField(allow_null=True)
-    is_best = serializers.BooleanField()
-    interval = serializers.ListField(
-        child=serializers.FloatField(), allow_null=True, help_text="Low and high end of a single run's 95 % bootstrap interval."
-    )
+    verdict = VerdictSerializer(allow_null=True)
+    note = serializers.CharField(allow_blank=True)
 
 
 class MetricRowSerializer(serializers.Serializer[Any]):
@@ -65,6 +99,13 @@ class ConfigRowSerializer(serializers.Serializer[Any]):
     values = serializers.ListField()
 
 
+class LineSerializer(serializers.Serializer[Any]):
+    """What the comparison comes to for one candidate, in words."""
+
+    label = serializers.CharField()  # type: ignore[assignment]
+    text = serializers.CharField()
+
+
 class ComparisonSerializer(serializers.Serializer[Any]):
     """`cells` and `values` are in the order of `columns`. `config` holds only what differs."""
 
@@ -72,6 +113,7 @@ class ComparisonSerializer(serializers.Serializer[Any]):
     columns = ColumnSerializer(many=True)
     rows = MetricRowSerializer(many=True)
     config = ConfigRowSerializer(many=True)
+    verdicts = LineSerializer(many=True)
     warnings = serializers.ListField(child=serializers.CharField())
 
 
@@ -87,7 +129,10 @@ class Compare(APIView):
         operation_id="compare",
         parameters=[
             RUNS,
-            OpenApiParameter("baseline", OpenApiTypes.UUID, description="The run whose column the others are measured against."),
+            OpenApiParameter(
+                "baseline",
+                description=f"The id of the run whose column the others are measured against. Without it, the one that the runs know; {UNPINNED}: no column.",
+            ),
             OpenApiParameter(
                 "grouped",
                 OpenApiTypes.BOOL,
@@ -98,10 +143,10 @@ class Compare(APIView):
     )
     def get(self, request: Request) -> Response:
         """The runs beside each other: metrics with mean, deviation and difference to the baseline, what differs in their specs, and warnings."""
-        baseline = request.query_params.get("baseline", "")
         grouped = flag(request.query_params, "grouped", True)
-        pinned = next(iter(_ids(baseline, "baseline")), None)
-        return Response(_json(comparison(request.user, _ids(request.query_params.get("runs", ""), "runs"), pinned, grouped=grouped)))
+        baseline, pin = pinned_by(request.query_params)
+        run_ids = _ids(request.query_params.get("runs", ""), "runs")
+        return Response(_json(comparison(request.user, run_ids, baseline, grouped=grouped, pin=pin)))
 
 
 class Overlay(APIView):
@@ -141,6 +186,7 @@ def _json(found: Comparison) -> dict[str, Any]:
         "columns": [_column_json(column) for column in found.columns],
         "rows": [_row_json(row) for row in found.rows],
         "config": [{"path": row.path, "values": list(row.values)} for row in found.config],
+        "verdicts": [{"label": line.label, "text": line.text} for line in verdict_lines(found.columns, found.rows)],
         "warnings": list(found.warnings),
     }
 

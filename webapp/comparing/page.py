@@ -7,14 +7,15 @@ from uuid import UUID
 
 from engine.metrics.cards import METRICS
 from engine.spec.reference import run_named_by
-from webapp.comparing.comparison import Comparison, ConfigRow, MetricRow, SeedGroup
+from webapp.comparing.cells import MetricRow
+from webapp.comparing.columns import SeedGroup, headlines_of
+from webapp.comparing.comparison import Comparison, ConfigRow
 from webapp.figures.curves import Line, drawable, opened, panels_of, training_curves
 from webapp.figures.figure import Figure
 from webapp.figures.palette import slot_of, styles_of
 from webapp.figures.pareto import Candidate, pareto
 from webapp.figures.reliability import Bin, Reliability, reliability_diagram
 from webapp.runs.history import curves
-from webapp.runs.history.headline import headline_of
 from webapp.runs.models import Run
 from webapp.runs.page.scores import bins_of
 from webapp.runs.templatetags.shown import words
@@ -83,18 +84,14 @@ def heads_of(comparison: Comparison) -> list[ColumnHead]:
 
 def split_rows(comparison: Comparison) -> tuple[list[MetricRow], list[MetricRow]]:
     """(main, more): those that decide first, the headlines of the students' kinds."""
-    first = [*_headlines(comparison), *COMMON]
+    first = [*headlines_of(comparison.columns), *COMMON]
     by_id = {row.card.id: row for row in comparison.rows}
     return [by_id[name] for name in first if name in by_id], [row for row in comparison.rows if row.card.id not in first]
 
 
 def shown_series(comparison: Comparison) -> tuple[str, ...]:
     """The curves that are drawn at once: the loss, and what the students' kinds are judged by first."""
-    return opened(_headlines(comparison))
-
-
-def _headlines(comparison: Comparison) -> list[str]:
-    return list(dict.fromkeys(name for column in comparison.columns for name in headline_of(column.entries[0].run.spec)))
+    return opened(headlines_of(comparison.columns))
 
 
 def split_config(comparison: Comparison) -> tuple[list[DifferingSetting], list[DifferingSetting]]:

@@ -13,8 +13,9 @@ from engine.errors import SpecError
 from webapp.accounts.permissions import project_for
 from webapp.accounts.requests import SignedIn
 from webapp.api.parameters import flag
-from webapp.comparing.comparison import Comparison, comparison
+from webapp.comparing.comparison import UNPINNED, Comparison, comparison, pinned_by
 from webapp.comparing.page import curve_figures, figures_of, heads_of, split_config, split_rows
+from webapp.comparing.words import verdict_lines
 from webapp.runs.history.curves import series_names
 
 
@@ -36,6 +37,8 @@ def compare(request: SignedIn, slug: str) -> HttpResponse:
         "section": "runs",
         "comparison": found,
         "heads": heads_of(found),
+        "verdicts": verdict_lines(found.columns, found.rows),
+        "unpinned": UNPINNED,
         "main": main,
         "more": more,
         "config": config,
@@ -63,7 +66,8 @@ def compare_curves(request: SignedIn, slug: str) -> JsonResponse:
 
 
 def _comparison(request: SignedIn) -> Comparison:
-    return comparison(request.user, _ids(_run_list(request.GET)), _baseline(request.GET), grouped=_grouped(request.GET))
+    baseline, pin = pinned_by(request.GET)
+    return comparison(request.user, _ids(_run_list(request.GET)), baseline, grouped=_grouped(request.GET), pin=pin)
 
 
 def _run_list(query: QueryDict) -> str:
@@ -76,14 +80,6 @@ def _ids(text: str) -> list[UUID]:
         return [UUID(part) for part in text.split(",") if part]
     except ValueError:
         raise SpecError.at("runs", f"must be ids of runs with commas between them; got {text!r:.80}.") from None
-
-
-def _baseline(query: Mapping[str, str]) -> UUID | None:
-    text = query.get("baseline", "")
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise SpecError.at("baseline", f"must be the id of a run; got {text!r:.80}.") from None
 
 
 def _grouped(query: Mapping[str, str]) -> bool:

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.metrics.cards import METRICS
 from webapp.runs.models import State
 
+TIMES = [name for name, card in METRICS.items() if card.unit == "ms"]
+
 if TYPE_CHECKING:
-    from webapp.comparing.comparison import ComparedRun
+    from webapp.comparing.columns import ComparedRun
 
 
 def of(entries: "Sequence[ComparedRun]") -> list[str]:
@@ -62,9 +65,9 @@ def _versions(entries: "Sequence[ComparedRun]") -> Iterator[str]:
 
 
 def _devices(entries: "Sequence[ComparedRun]") -> Iterator[str]:
-    timed = [entry for entry in entries if entry.student and entry.student.metrics.get("latency_ms") is not None]
-    if devices := _several(timed, lambda entry: entry.student and (entry.student.tables.get("cost") or {}).get("device")):
-        yield f"Latency was measured on different devices: {devices}."
+    timed = [entry for entry in entries if entry.student and any(entry.student.metrics.get(name) is not None for name in TIMES)]
+    if devices := _several(timed, lambda entry: entry.device):
+        yield f"Times were measured on different devices: {devices}."
 
 
 def _several(entries: "Sequence[ComparedRun]", value_of: "Callable[[ComparedRun], Any]") -> str:

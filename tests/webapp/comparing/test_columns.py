@@ -11,7 +11,9 @@ from engine.spec.run_spec import RunSpec
 from tests.webapp.conftest import SPEC
 from webapp.accounts.models import Project
 from webapp.comparing import warnings
-from webapp.comparing.comparison import Cell, ComparedRun, Comparison, ConfigRow, JudgingEvaluation, MetricRow, SeedGroup
+from webapp.comparing.cells import Cell, MetricRow
+from webapp.comparing.columns import ComparedRun, JudgingEvaluation, SeedGroup
+from webapp.comparing.comparison import Comparison, ConfigRow
 from webapp.comparing.page import COMMON, figures_of, heads_of, merged_bins, split_config, split_rows
 from webapp.figures.palette import COLORS
 from webapp.runs.models import Run
@@ -38,7 +40,7 @@ def column(*numbers: int, label: str = "", is_baseline: bool = False, reliabilit
 
 
 def cell(mean: float | None, std: float | None = None) -> Cell:
-    return Cell(mean, std, 1, None, None, False)
+    return Cell(mean, std, 1)
 
 
 def comparison_of(*columns: SeedGroup, config: tuple[ConfigRow, ...] = (), **rows: list[float | None]) -> Comparison:
@@ -235,7 +237,7 @@ def test_the_gravest_comes_first_and_of_different_tasks_only_that_is_said() -> N
         "The runs are judged on different splits: test and validation. Only those on the test split are final.",
         "The runs are judged on different numbers of rows: 5, 7 and 50.",
         f"supervised was run in versions {version}, 2, 9 and 10; the same settings give different weights in each.",
-        "Latency was measured on different devices: A and B.",
+        "Times were measured on different devices: A and B.",
     ]
 
 

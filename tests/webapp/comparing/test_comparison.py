@@ -1,7 +1,8 @@
 """The comparison: numbers by hand, what differs, and what must be said."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -11,11 +12,20 @@ from engine.errors import SpecError
 from tests.runs import new_run
 from tests.webapp.conftest import RunMaker, signed_in
 from webapp.accounts.models import Project, User
-from webapp.comparing.comparison import Cell, Comparison, comparison
+from webapp.comparing.cells import NO_GAP, OTHER_DEVICE, OTHER_ROWS, Cell
+from webapp.comparing.comparison import Comparison, comparison
 from webapp.comparing.page import split_config
+from webapp.comparing.words import verdict_lines
 from webapp.runs.models import Evaluation, Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
+
+
+SeedsOf = Callable[..., list[UUID]]
+
+
+def word(cell: Cell) -> str | None:
+    return cell.verdict.word if cell.verdict else None
 
 
 def cells(found: Comparison, metric: str) -> tuple[Cell, ...]:
@@ -44,18 +54,137 @@ def test_ungrouped_each_run_is_a_column(viewer: User, finished_run: RunMaker) ->
     assert [(row.path, row.values) for row in found.config] == [("seed", (0, 1))]
 
 
-def test_differences_are_to_the_pinned_baseline_and_know_the_direction_of_better(viewer: User, finished_run: RunMaker) -> None:
-    base = finished_run(settings={"batch_size": 8}, metrics={"accuracy": 0.80, "nll": 0.5, "temperature": 1.0})
-    better = finished_run(settings={"batch_size": 16}, metrics={"accuracy": 0.85, "nll": 0.6, "temperature": 1.5})
+@pytest.fixture
+def seeds_of(finished_run: RunMaker) -> Callable[..., list[UUID]]:
+    """Three runs of seeds 0 to 2 that differ from others in their batch size, with these values of each metric."""
 
-    found = comparison(viewer, [better.pk, base.pk], base.pk)
+    def made(batch_size: int, **metrics: Sequence[float]) -> list[UUID]:
+        return [
+            finished_run(
+                seed=seed, settings={"batch_size": batch_size}, metrics={name: values[seed] for name, values in metrics.items()}
+            ).pk
+            for seed in range(3)
+        ]
+
+    return made
+
+
+def test_differences_are_to_the_pinned_baseline_and_the_verdict_knows_the_direction_of_better(viewer: User, seeds_of: SeedsOf) -> None:
+    base = seeds_of(8, accuracy=(0.80, 0.81, 0.79), nll=(0.5, 0.5, 0.5), temperature=(1.0, 1.0, 1.0))
+    other = seeds_of(16, accuracy=(0.85, 0.87, 0.84), nll=(0.6, 0.61, 0.62), temperature=(1.5, 1.6, 1.7))
+
+    found = comparison(viewer, [*other, *base], base[0])
 
     assert found.baseline == 1
     accuracy, nll, temperature = (cells(found, metric)[0] for metric in ("accuracy", "nll", "temperature"))
-    assert (accuracy.delta, accuracy.is_better, accuracy.is_best) == (pytest.approx(0.05), True, True)
-    assert (nll.delta, nll.is_better, nll.is_best) == (pytest.approx(0.1), False, False)
-    assert (temperature.delta, temperature.is_better, temperature.is_best) == (pytest.approx(0.5), None, False)
-    assert cells(found, "accuracy")[1].delta is None
+    assert accuracy.delta == pytest.approx(0.16 / 3) and word(accuracy) == "better"
+    assert nll.delta == pytest.approx(0.11) and word(nll) == "worse"
+    assert temperature.delta == pytest.approx(0.6) and temperature.verdict is None
+    assert (cells(found, "accuracy")[1].delta, cells(found, "accuracy")[1].verdict) == (None, None)
+
+
+def test_a_difference_within_the_spread_is_undecided_and_one_of_a_single_seed_is_not_judged(
+    viewer: User, seeds_of: SeedsOf, finished_run: RunMaker
+) -> None:
+    base = seeds_of(8, accuracy=(0.80, 0.82, 0.81))
+    near = seeds_of(16, accuracy=(0.81, 0.80, 0.83))
+    one = finished_run(settings={"batch_size": 32}, metrics={"accuracy": 0.99})
+
+    found = comparison(viewer, [*base, *near, one.pk], base[0])
+
+    assert [word(cell) for cell in cells(found, "accuracy")] == [None, "undecided", "too few seeds"]
+
+
+def test_the_more_candidates_the_larger_must_a_difference_be(viewer: User, seeds_of: SeedsOf) -> None:
+    base = seeds_of(8, accuracy=(0.80, 0.80, 0.80))
+    first = seeds_of(16, accuracy=(0.81, 0.82, 0.83))  # p = 0.0742 / 2: t = 0.02 / 0.00577 = 3.46 at 2 degrees
+    clear = seeds_of(64, accuracy=(0.900, 0.901, 0.902))
+    equal = seeds_of(32, accuracy=(0.79, 0.80, 0.811))
+
+    alone = comparison(viewer, [*base, *clear], base[0])
+    among = comparison(viewer, [*base, *clear, *first, *equal], base[0])
+
+    (_, one), (_, same, *_) = cells(alone, "accuracy"), cells(among, "accuracy")
+    assert one.verdict is not None and same.verdict is not None
+    assert same.verdict.p == pytest.approx(3 * one.verdict.p)
+    assert same.verdict.difference.interval == one.verdict.difference.interval
+
+
+def test_what_follows_from_the_architecture_is_no_matter_of_seeds(viewer: User, seeds_of: SeedsOf) -> None:
+    base, smaller = seeds_of(8, parameters=(2000.0,) * 3), seeds_of(16, parameters=(1000.0,) * 3)
+
+    found = comparison(viewer, [*base, *smaller], base[0])
+
+    _, cell = cells(found, "parameters")
+    assert (cell.delta, cell.verdict, cell.note) == (-1000.0, None, "")
+    assert [line.text for line in verdict_lines(found.columns, found.rows)] == ["parameters 2 × smaller."]
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [(("A", "A"), ""), (("A", "B"), OTHER_DEVICE), (("", ""), OTHER_DEVICE), (("A", ""), OTHER_DEVICE)],
+)
+def test_times_of_different_hardware_are_not_compared(devices: tuple[str, str], reason: str, viewer: User, finished_run: RunMaker) -> None:
+    runs = [
+        [
+            finished_run(seed=seed, settings={"batch_size": 8 + place}, metrics={"latency_ms": 1.0 + place + seed / 100}).pk
+            for seed in range(3)
+        ]
+        for place in range(2)
+    ]
+    for ids, device in zip(runs, devices, strict=True):
+        Evaluation.objects.filter(run__in=ids).update(tables={"cost": {"device": device}} if device else {})
+
+    found = comparison(viewer, [*runs[0], *runs[1]], runs[0][0])
+
+    _, cell = cells(found, "latency_ms")
+    assert cell.note == reason and (cell.verdict is None) is bool(reason)
+
+
+def test_runs_on_other_rows_are_not_judged(viewer: User, seeds_of: SeedsOf) -> None:
+    base, other = seeds_of(8, accuracy=(0.80, 0.81, 0.79)), seeds_of(16, accuracy=(0.95, 0.97, 0.96))
+    Evaluation.objects.filter(run__in=other).update(split="validation")
+
+    found = comparison(viewer, [*base, *other], base[0])
+
+    _, cell = cells(found, "accuracy")
+    assert (cell.verdict, cell.note) == (None, OTHER_ROWS) and cell.delta is not None
+    assert [line.text for line in verdict_lines(found.columns, found.rows)] == [f"not judged where it was {OTHER_ROWS}."]
+
+
+def test_a_seed_that_was_run_twice_counts_once(viewer: User, seeds_of: SeedsOf, finished_run: RunMaker) -> None:
+    base, other = seeds_of(8, accuracy=(0.80, 0.81, 0.79)), seeds_of(16, accuracy=(0.85, 0.87, 0.84))
+    again = finished_run(seed=2, settings={"batch_size": 16}, metrics={"accuracy": 0.86})
+
+    found = comparison(viewer, [*base, *other, again.pk], base[0])
+
+    _, cell = cells(found, "accuracy")
+    assert cell.verdict is not None
+    assert (cell.n, cell.verdict.difference.n) == (4, 3)
+    assert cell.verdict.difference.mean == pytest.approx((0.05 + 0.06 + 0.06) / 3)
+
+
+class TestKnownBaseline:
+    def test_the_run_that_was_launched_as_the_baseline_is_pinned_with_all_its_seeds(self, viewer: User, finished_run: RunMaker) -> None:
+        teacher = finished_run(name="teacher", student="mlp-64-64")
+        plain = [finished_run(seed=seed) for seed in range(2)]
+        other = finished_run(settings={"batch_size": 8})
+        taught = finished_run(method="vanilla-kd", teachers=[f"run:{teacher.pk}"])
+        taught.baseline = plain[1]
+        taught.save()
+        runs = [other.pk, taught.pk, *(run.pk for run in plain), teacher.pk]
+
+        assert comparison(viewer, runs).baseline == 2
+        assert comparison(viewer, runs, pin=False).baseline is None
+        assert comparison(viewer, runs, other.pk).baseline == 0
+
+    def test_else_it_is_the_one_group_of_the_method_that_the_others_cards_name(self, viewer: User, finished_run: RunMaker) -> None:
+        teacher = finished_run(name="teacher", student="mlp-64-64")
+        taught, plain = finished_run(method="vanilla-kd", teachers=[f"run:{teacher.pk}"]), finished_run()
+
+        assert comparison(viewer, [teacher.pk, taught.pk, plain.pk]).baseline == 2
+        assert comparison(viewer, [teacher.pk, taught.pk]).baseline is None  # another student than the taught one
+        assert comparison(viewer, [taught.pk, plain.pk, finished_run(settings={"batch_size": 8}).pk]).baseline is None  # which of the two?
 
 
 def test_a_value_that_is_undefined_is_counted_out(viewer: User, finished_run: RunMaker) -> None:
@@ -82,6 +211,27 @@ def test_gap_closed_is_measured_against_the_supervised_run_of_the_same_student_a
 
     # (0.86 − 0.80) / (0.90 − 0.80) = 0.6; the supervised run has no teacher
     assert [cell.mean for cell in cells(found, "gap_closed")] == [None, pytest.approx(0.6)]
+
+
+def test_a_gap_is_not_defined_where_the_seeds_do_not_say_that_the_teacher_is_better(viewer: User, finished_run: RunMaker) -> None:
+    teacher = finished_run(name="teacher")
+    plain = [
+        finished_run(seed=seed, settings={"batch_size": 8}, metrics={"accuracy": value}).pk for seed, value in enumerate((0.80, 0.90, 0.85))
+    ]
+
+    def gap(of_teacher: float) -> Cell:
+        taught = finished_run(
+            method="vanilla-kd",
+            teachers=[f"run:{teacher.pk}"],
+            metrics={"accuracy": 0.88},
+            teacher_metrics={"accuracy": of_teacher},
+        )
+        return cells(comparison(viewer, [*plain, taught.pk]), "gap_closed")[1]
+
+    near, far = gap(0.90), gap(0.99)  # the baseline's mean is 0.85 ∓ 0.124
+
+    assert (near.mean, near.note) == (None, NO_GAP)
+    assert (far.mean, far.note) == (pytest.approx(0.03 / 0.14), "")
 
 
 def test_a_supervised_run_with_another_budget_is_no_measure_of_the_gap(viewer: User, finished_run: RunMaker) -> None:
@@ -165,7 +315,7 @@ def test_reliability_tables_come_with_their_column(viewer: User, finished_run: R
         (
             {"metrics": {"latency_ms": 1.0}, "tables": {"cost": {"device": "AMD EPYC"}}},
             {"metrics": {"latency_ms": 2.0}, "tables": {"cost": {"device": "NVIDIA H100"}}},
-            "Latency was measured on different devices: AMD EPYC and NVIDIA H100.",
+            "Times were measured on different devices: AMD EPYC and NVIDIA H100.",
         ),
         (
             {"tables": {"reliability": {"closed": "left"}}},
@@ -256,11 +406,19 @@ def test_the_api_answers_with_the_same_numbers(viewer: User, finished_run: RunMa
     answer = signed_in(viewer).get(f"/api/v1/compare/?runs={base.pk},{better.pk}&baseline={base.pk}")
 
     assert answer.status_code == 200
+    difference = {"mean": 0.25, "n": 1, "is_paired": False, "interval": None, "p": None}
+    too_few = {"word": "too few seeds", "difference": difference, "p": None, "more_seeds": None}
     (row,) = answer.json()["rows"]
     assert (row["id"], row["better"]) == ("accuracy", "higher")
     assert row["cells"] == [
-        {"mean": 0.5, "std": None, "n": 1, "delta": None, "is_better": None, "is_best": False, "interval": None},
-        {"mean": 0.75, "std": None, "n": 1, "delta": 0.25, "is_better": True, "is_best": True, "interval": None},
+        {"mean": 0.5, "std": None, "n": 1, "interval": None, "delta": None, "verdict": None, "note": ""},
+        {"mean": 0.75, "std": None, "n": 1, "interval": None, "delta": 0.25, "verdict": too_few, "note": ""},
+    ]
+    assert answer.json()["verdicts"] == [
+        {
+            "label": "finished (batch_size 8)",
+            "text": "too few seeds to judge: 1 seed of each, and three shared seeds would do, or four of each.",
+        }
     ]
     assert [column["runs"] for column in answer.json()["columns"]] == [[str(base.pk)], [str(better.pk)]]
 
@@ -291,25 +449,15 @@ def test_what_differs_names_the_teacher_and_folds_settings_that_only_say_that_ot
     assert "settings.kd_weight" in {row.path for row in more}
 
 
-def test_a_calibration_error_within_overlapping_intervals_is_neither_better_nor_best(viewer: User, finished_run: RunMaker) -> None:
-    base = finished_run(settings={"batch_size": 8}, metrics={"ece": 0.050, "ece_low": 0.040, "ece_high": 0.060})
-    near = finished_run(settings={"batch_size": 16}, metrics={"ece": 0.040, "ece_low": 0.030, "ece_high": 0.041})
-    far = finished_run(settings={"batch_size": 32}, metrics={"ece": 0.090, "ece_low": 0.080, "ece_high": 0.100})
-
-    found = comparison(viewer, [base.pk, near.pk, far.pk], base.pk)
-
-    _, overlaps, apart = cells(found, "ece")
-    assert (overlaps.interval, overlaps.overlaps, overlaps.is_better, overlaps.is_best) == ((0.030, 0.041), True, None, False)
-    assert (apart.interval, apart.overlaps, apart.is_better) == ((0.080, 0.100), False, False)
-    assert [row.card.id for row in found.rows] == ["ece"]
-
-
-def test_seeds_show_their_deviation_in_place_of_an_interval(viewer: User, finished_run: RunMaker) -> None:
+def test_a_single_runs_interval_is_the_bootstraps_and_a_groups_that_of_its_mean(viewer: User, finished_run: RunMaker) -> None:
     interval = {"ece_low": 0.03, "ece_high": 0.06}
-    seeds = [finished_run(seed=seed, metrics={"ece": value, **interval}) for seed, value in enumerate((0.04, 0.05))]
+    seeds = [finished_run(seed=seed, metrics={"ece": value, **interval}).pk for seed, value in enumerate((0.04, 0.05, 0.06))]
     other = finished_run(settings={"batch_size": 8}, metrics={"ece": 0.07, **interval})
 
-    found = comparison(viewer, [*(run.pk for run in seeds), other.pk], other.pk)
+    group, single = cells(comparison(viewer, [*seeds, other.pk], other.pk), "ece")
+    two, _ = cells(comparison(viewer, [*seeds[:2], other.pk], other.pk), "ece")
 
-    group, _ = cells(found, "ece")
-    assert (group.interval, group.overlaps, group.is_better) == (None, False, True)
+    # mean 0.05, s = 0.01, t₀.₉₇₅ at 2 degrees 4.30265: ∓ 0.024842
+    assert group.interval == pytest.approx((0.05 - 0.024842, 0.05 + 0.024842), abs=1e-6)
+    assert (single.interval, two.interval) == ((0.03, 0.06), None)
+    assert [row.card.id for row in comparison(viewer, [*seeds, other.pk]).rows] == ["ece"]

@@ -27,31 +27,13 @@ def query(*runs: Run, **more: str) -> dict[str, Any]:
 # Numbers
 
 
-def test_equal_means_are_all_best_and_neither_is_better(viewer: User, finished_run: RunMaker) -> None:
-    metrics = {"accuracy": 0.5, "nll": 1.0, "parameters": 7.0}
-    base, same, worse = (
-        finished_run(settings={"batch_size": size}, metrics=metrics | more) for size, more in ((8, {}), (9, {}), (10, {"nll": 2.0}))
-    )
-
-    found = comparison(viewer, [base.pk, same.pk, worse.pk], base.pk)
-
-    assert [(cell.delta, cell.is_better, cell.is_best) for cell in cells(found, "nll")] == [
-        (None, None, True),
-        (0, None, True),
-        (1, False, False),
-    ]
-    assert [row.card.id for row in found.rows] == [
-        name for name in ("accuracy", "nll", "parameters") if name in {row.card.id for row in found.rows}
-    ]
-
-
-def test_a_value_that_one_alone_has_is_not_the_best_of_them(viewer: User, finished_run: RunMaker) -> None:
+def test_a_value_that_one_alone_has_is_not_judged(viewer: User, finished_run: RunMaker) -> None:
     base, other = finished_run(metrics={"accuracy": 0.5}), finished_run(settings={"batch_size": 8}, metrics={"auroc": 0.9})
 
     found = comparison(viewer, [base.pk, other.pk], base.pk)
 
     for metric, place in (("accuracy", 0), ("auroc", 1)):
-        assert [(cell.is_best, cell.delta, cell.n) for cell in cells(found, metric)] == [(False, None, 1 - place), (False, None, place)]
+        assert [(cell.verdict, cell.delta, cell.n) for cell in cells(found, metric)] == [(None, None, 1 - place), (None, None, place)]
 
 
 def test_a_baseline_among_seeds_is_the_whole_group(viewer: User, finished_run: RunMaker) -> None:
@@ -172,7 +154,7 @@ def test_a_token_compares_runs_of_its_own_project(viewer: User, finished_run: Ru
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"baseline": "none"}, "baseline: must be the id of a run; got &#x27;none&#x27;."),
+        ({"baseline": "mine"}, "baseline: must be the id of a run, or none; got &#x27;mine&#x27;."),
         ({"runs": "<b>,x"}, "runs: must be ids of runs with commas between them; got &#x27;&lt;b&gt;,x&#x27;."),
         ({"runs": ""}, "runs: must name 2 to 20 different runs; got 0."),
         ({"grouped": "perhaps"}, "grouped: must be true or false; got &#x27;perhaps&#x27;."),
@@ -207,7 +189,7 @@ def test_the_api_says_what_is_wrong_with_a_baseline(viewer: User, finished_run: 
     answers = [client.get("/api/v1/compare/", query(*runs, baseline=text)).json() for text in ("x", str(other))]
 
     assert answers == [
-        {"errors": [{"field": "baseline", "message": "must be ids of runs (UUIDs) with commas between them; got 'x'."}]},
+        {"errors": [{"field": "baseline", "message": "must be the id of a run, or none; got 'x'."}]},
         {"errors": [{"field": "baseline", "message": f"must be one of the compared runs; got {other}."}]},
     ]
 

@@ -61,13 +61,6 @@ class Row:
         """Student minus teacher."""
         return None if self.student is None or self.teacher is None else self.student - self.teacher
 
-    @property
-    def student_is_better(self) -> bool | None:
-        """None where neither is, or the metric has no better."""
-        if self.card.better is None or not self.delta or self.overlaps:
-            return None
-        return (self.delta > 0) == (self.card.better == "higher")
-
 
 @dataclass(frozen=True)
 class Scores:

@@ -91,12 +91,6 @@ def signed(value: float | None, name: str = "") -> str:
     return ("+" if value > 0 else "−") + size if size.strip("0.") else "≈"
 
 
-@register.filter
-def some_are_worse(row: Any) -> bool:
-    """Whether a row of a comparison has a best value that is not everybody's, so that it is worth a mark."""
-    return len({cell.is_best for cell in row.cells if cell.mean is not None}) > 1
-
-
 @register.inclusion_tag("_charts_head.html", takes_context=True)
 def charts_head(context: Mapping[str, Any]) -> dict[str, Any]:
     """What a page with charts needs in its head."""

@@ -31,24 +31,6 @@ def row_of(found: Scores, name: str) -> Row:
     return next(row for row in [*found.main, *found.more] if row.card.id == name)
 
 
-@pytest.mark.parametrize(
-    ("name", "student", "teacher", "better"),
-    [
-        ("accuracy", 0.9, 0.8, True),
-        ("accuracy", 0.8, 0.9, False),
-        ("nll", 0.8, 0.9, True),
-        ("nll", 0.9, 0.8, False),
-        ("nll", 0.5, 0.5, None),
-        ("nll", None, 0.5, None),
-        ("temperature", 2.0, 1.0, None),
-    ],
-)
-def test_what_is_better_is_told_by_the_metrics_direction(name: str, student: float | None, teacher: float, better: bool | None) -> None:
-    row = row_of(of({name: student}, {name: teacher}), name)
-
-    assert row.student_is_better is better
-
-
 def test_a_difference_is_the_students_value_less_its_teachers() -> None:
     found = of({"accuracy": 0.75, "nll": 0.5}, {"accuracy": 1.0})
 

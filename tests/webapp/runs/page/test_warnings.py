@@ -77,10 +77,10 @@ def test_a_latency_says_on_what_it_was_measured():
     assert row.note == "on CPU, 1 thread"
 
 
-def test_a_student_is_not_better_than_its_teacher_where_the_intervals_overlap():
+def test_intervals_that_share_a_value_are_said_to_overlap():
     near, far = ({"ece": value, "ece_low": value - 0.01, "ece_high": value + 0.01} for value in (0.055, 0.09))
     student = {"ece": 0.04, "ece_low": 0.03, "ece_high": 0.05}
 
     beside_near, beside_far = row_of("ece", student, near), row_of("ece", student, far)
 
-    assert (beside_near.student_is_better, beside_far.student_is_better) == (None, True)
+    assert (beside_near.overlaps, beside_far.overlaps) == (True, False)

@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,15 +193,6 @@ def test_a_figures_data_can_not_leave_its_script_element() -> None:
 
     assert text.startswith('<script id="figure-one" type="application/json">')
     assert text.count("<") == 2 and text.endswith("</script>")
-
-
-def test_a_row_is_marked_only_where_somebody_is_worse_than_the_best() -> None:
-    def row(*cells: tuple[float | None, bool]) -> Any:
-        return SimpleNamespace(cells=[SimpleNamespace(mean=mean, is_best=best) for mean, best in cells])
-
-    rows = [row((0.9, True), (0.8, False)), row((0.9, True), (0.9, True)), row((0.9, True), (None, False)), row()]
-
-    assert [shown.some_are_worse(one) for one in rows] == [True, False, False, False]
 
 
 def test_what_a_mapping_lacks_is_shown_as_missing() -> None:
