@@ -125,16 +125,23 @@ def _groups(entries: Sequence[ComparedRun], *, grouped: bool) -> list[list[Compa
 
 def _known_baseline(groups: Sequence[Sequence[ComparedRun]]) -> UUID | None:
     """A run of the one group that is the baseline of others: launched as such, else of the method that another's card names, with the same task
-    and student. None where no group is, or several are."""
+    and student. Of several, the one that has no baseline among them. None where no group is, or it stays open which."""
     launched = {entry.run.baseline_id for group in groups for entry in group}
-    wanted = {(group[0].run.method.card.get("baseline"), *_made(group)) for group in groups}
+    wanted = {_wanted(group) for group in groups}
     for found in (
         [group for group in groups if any(entry.run.pk in launched for entry in group)],
         [group for group in groups if (group[0].run.method_id, *_made(group)) in wanted],
     ):
-        if len(found) == 1 and len(groups) > 1:
-            return found[0][0].run.pk
+        there = {(group[0].run.method_id, *_made(group)) for group in found}
+        last = [group for group in found if _wanted(group) not in there]
+        if len(last) == 1 and len(groups) > 1:
+            return last[0][0].run.pk
     return None
+
+
+def _wanted(group: Sequence[ComparedRun]) -> tuple[str | None, str, str]:
+    """The method that the group's card names as its baseline, of which task, and with which student."""
+    return (group[0].run.method.card.get("baseline"), *_made(group))
 
 
 def _made(group: Sequence[ComparedRun]) -> tuple[str, str]:

@@ -73,7 +73,8 @@ def verdicts(differences: Sequence[Difference | None], better: Direction | None)
     if better is None:
         return [None] * len(differences)
     corrected = holm([each.p if each else None for each in differences])
-    return [each and _verdict(each, p, better) for each, p in zip(differences, corrected, strict=True)]
+    candidates = sum(p is not None for p in corrected)
+    return [_verdict(each, p, better, candidates) if each else None for each, p in zip(differences, corrected, strict=True)]
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -103,13 +104,14 @@ def mcnemar(only_one: int, only_other: int) -> float:
     return min(1.0, 2.0 * float(bdtr(min(only_one, only_other), n, 0.5))) if n else 1.0
 
 
-def more_seeds(difference: Difference) -> int | None:
-    """How many seeds more are needed so that a true difference as large as the one found is decided with a probability of 0.8."""
+def more_seeds(difference: Difference, candidates: int = 1) -> int | None:
+    """How many seeds more are needed so that a true difference as large as the one found is decided with a probability of 0.8, were it the
+    smallest p of so many candidates."""
     if difference.spread is None or abs(difference.mean) <= TIE:
         return None
     for n in range(max(difference.n + 1, SEEDS_FOR_AN_INTERVAL), MOST_SEEDS + 1):
         degrees = n - 1 if difference.is_paired else 2 * (n - 1)
-        needed = stdtrit(degrees, (1 + CONFIDENCE) / 2) + stdtrit(degrees, POWER)
+        needed = stdtrit(degrees, 1 - (1 - CONFIDENCE) / (2 * candidates)) + stdtrit(degrees, POWER)
         if needed * difference.spread / math.sqrt(n) <= abs(difference.mean):
             return n - difference.n
     return None
@@ -145,9 +147,9 @@ def _around(mean: float, error: float, degrees: float) -> Interval:
     return mean - half, mean + half
 
 
-def _verdict(difference: Difference, p: float | None, better: Direction) -> Verdict:
+def _verdict(difference: Difference, p: float | None, better: Direction, candidates: int) -> Verdict:
     if difference.n < (SEEDS_FOR_AN_INTERVAL if difference.is_paired else SEEDS_UNPAIRED):
         return Verdict("too few seeds", difference)
     if p is not None and p <= 1 - CONFIDENCE:
         return Verdict("better" if (difference.mean > 0) == (better == "higher") else "worse", difference, p)
-    return Verdict("undecided", difference, p, more_seeds(difference))
+    return Verdict("undecided", difference, p, more_seeds(difference, max(1, candidates)))

@@ -63,13 +63,14 @@ def _sentence(cells: Sequence[tuple[MetricCard, Cell]], exact: Sequence[str]) ->
     judged = [(card, cell.verdict) for card, cell in cells if cell.verdict is not None]
     parts = [_of(word, [(card, verdict) for card, verdict in judged if verdict.word == word]) for word in ("better", "worse", "undecided")]
     few = [verdict for _, verdict in judged if verdict.word == "too few seeds"]
-    reasons = dict.fromkeys(cell.note for _, cell in cells if cell.note)
+    reasons = dict.fromkeys(cell.note for _, cell in cells if cell.note and cell.mean is not None)
     said = [part for part in parts if part]
     if few:
         fewest = min(verdict.difference.n for verdict in few)
         rest = "" if len(few) == len(judged) else " in the other metrics"
         said.append(f"too few seeds to judge{rest}: {_counted(fewest, 'seed')} of each, and {needed(few[0])}")
     said += [f"not judged where it was {reason}" for reason in reasons]
+    said += [f"{card.title} {cell.note}" for card, cell in cells if cell.note and cell.mean is None]
     said += exact
     return "; ".join(said) + "." if said else "nothing to compare."
 
@@ -78,8 +79,8 @@ def _of(word: Word, judged: Sequence[tuple[MetricCard, Verdict]]) -> str:
     if not judged:
         return ""
     if word == "undecided":
-        return "undecided in " + _joined([_name(card) + _hint(verdict) for card, verdict in judged])
-    return f"{word} in " + _joined([f"{_name(card)} ({_difference(card, verdict)})" for card, verdict in judged])
+        return "undecided in " + _joined([card.title + _hint(verdict) for card, verdict in judged])
+    return f"{word} in " + _joined([f"{card.title} ({_difference(card, verdict)})" for card, verdict in judged])
 
 
 def _hint(verdict: Verdict) -> str:
@@ -98,7 +99,7 @@ def between(interval: Interval, card: MetricCard) -> str:
 
 
 def _exact(rows: Sequence[MetricRow], columns: Sequence[SeedGroup], index: int) -> list[str]:
-    """What follows from the architecture: `8.52 × fewer parameters`."""
+    """What follows from the architecture: `Parameters 8.52 × smaller`."""
     pinned = next(place for place, column in enumerate(columns) if column.is_baseline)
     found = []
     for row in rows:
@@ -106,19 +107,13 @@ def _exact(rows: Sequence[MetricRow], columns: Sequence[SeedGroup], index: int) 
         if not row.card.exact or row.card.better is None or not ours or not theirs or abs(ours / theirs - 1) <= SHOWN_APART:
             continue
         factor = max(ours / theirs, theirs / ours)
-        found.append(f"{_name(row.card)} {compact_factor(factor)} {'larger' if ours > theirs else 'smaller'}")
+        found.append(f"{row.card.title} {compact_factor(factor)} {'larger' if ours > theirs else 'smaller'}")
     return found
 
 
 def compact_factor(factor: float) -> str:
     """`1.20 ×`, `8.5 ×`, `1.2 k ×`."""
     return f"{compact(factor) if factor >= 1000 else format(factor, '.3g')} ×"
-
-
-def _name(card: MetricCard) -> str:
-    """A title within a sentence: `accuracy`, but `ECE`."""
-    title = card.title
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -117,7 +117,7 @@ def test_what_follows_from_the_architecture_is_no_matter_of_seeds(viewer: User, 
 
     _, cell = cells(found, "parameters")
     assert (cell.delta, cell.verdict, cell.note) == (-1000.0, None, "")
-    assert [line.text for line in verdict_lines(found.columns, found.rows)] == ["parameters 2 × smaller."]
+    assert [line.text for line in verdict_lines(found.columns, found.rows)] == ["Parameters 2 × smaller."]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,13 @@ class TestKnownBaseline:
         assert comparison(viewer, [teacher.pk, taught.pk, plain.pk]).baseline == 2
         assert comparison(viewer, [teacher.pk, taught.pk]).baseline is None  # another student than the taught one
         assert comparison(viewer, [taught.pk, plain.pk, finished_run(settings={"batch_size": 8}).pk]).baseline is None  # which of the two?
+
+    def test_in_a_chain_of_baselines_it_is_the_last(self, viewer: User, finished_run: RunMaker) -> None:
+        teachers = [f"run:{finished_run(name='teacher', student='mlp-64-64').pk}"]
+        standardized, taught = (finished_run(method=method, teachers=teachers).pk for method in ("logit-standardization", "vanilla-kd"))
+
+        assert comparison(viewer, [standardized, taught, finished_run().pk]).baseline == 2
+        assert comparison(viewer, [standardized, taught]).baseline == 1
 
 
 def test_a_value_that_is_undefined_is_counted_out(viewer: User, finished_run: RunMaker) -> None:

@@ -40,7 +40,7 @@ def test_color_and_bold_follow_the_verdict(finished_run: RunMaker, viewer: User)
 
     assert COLORED.findall(page) == ['class="number best', 'class="small good']
     assert re.search(r'<div class="verdict">undecided</div>', page) and re.search(r'<div class="verdict">better</div>', page)
-    assert "better in accuracy (+0.10" in page and "undecided in NLL" in page
+    assert "better in Accuracy (+0.10" in page and "undecided in NLL" in page
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

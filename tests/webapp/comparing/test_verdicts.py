@@ -187,6 +187,17 @@ class TestWords:
         assert verdicts([None], "higher") == [None]
         assert verdicts([difference_of(seeded([1.0, 1.1, 0.9]), seeded([0.0, 0.11, -0.11]))], None) == [None]
 
+    def test_among_many_candidates_more_seeds_are_needed(self) -> None:
+        found = Difference(0.5, 3, is_paired=True, spread=1.0)
+        alone, among = more_seeds(found), more_seeds(found, candidates=10)
+
+        assert alone is not None and among is not None and among > alone
+        near = [seeded([0.92, 0.90, 0.94]), seeded([0.90, 0.91, 0.92])]
+        single = verdicts([difference_of(*near)], "higher")[0]
+        of_three = verdicts([difference_of(*near)] * 3, "higher")[0]
+        assert single is not None and of_three is not None
+        assert (of_three.more_seeds or MOST_SEEDS) > (single.more_seeds or 0)
+
     def test_a_difference_that_is_far_too_small_has_no_number_of_seeds(self) -> None:
         assert more_seeds(Difference(0.001, 5, is_paired=True, spread=1.0)) is None
         assert more_seeds(Difference(0.0, 5, is_paired=True, spread=1.0)) is None

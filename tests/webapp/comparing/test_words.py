@@ -6,7 +6,7 @@ import pytest
 
 from engine.metrics.cards import METRICS
 from tests.webapp.comparing.test_columns import column
-from webapp.comparing.cells import OTHER_DEVICE, OTHER_ROWS, Cell, MetricRow
+from webapp.comparing.cells import NO_GAP, OTHER_DEVICE, OTHER_ROWS, Cell, MetricRow
 from webapp.comparing.verdicts import Difference, Verdict
 from webapp.comparing.words import compact_factor, explained, verdict_lines
 
@@ -29,7 +29,7 @@ def test_what_is_decided_comes_first_with_its_interval_and_then_what_is_not() ->
     text = said(nll=judged("worse", 0.1), accuracy=judged("better"), ece=judged("undecided", 0.001, p=0.8, more=4))
 
     assert text == (
-        "better in accuracy (+0.0500, 95 % +0.0300 to +0.0700); worse in NLL (+0.1000, 95 % +0.0800 to +0.1200); "
+        "better in Accuracy (+0.0500, 95 % +0.0300 to +0.0700); worse in NLL (+0.1000, 95 % +0.0800 to +0.1200); "
         "undecided in ECE (4 more seeds may decide)."
     )
 
@@ -37,7 +37,7 @@ def test_what_is_decided_comes_first_with_its_interval_and_then_what_is_not() ->
 def test_several_of_one_word_are_joined_in_the_order_of_the_headline() -> None:
     text = said(ece=judged("undecided", p=0.5), nll=judged("undecided", p=0.5, more=1), accuracy=judged("undecided", p=None))
 
-    assert text == "undecided in accuracy, NLL (1 more seed may decide) and ECE."
+    assert text == "undecided in Accuracy, NLL (1 more seed may decide) and ECE."
 
 
 def test_too_few_seeds_are_said_once_and_of_some_metrics_or_of_all() -> None:
@@ -54,13 +54,14 @@ def test_what_cant_be_compared_says_why_once() -> None:
 
     assert said(accuracy=away, nll=away) == f"not judged where it was {OTHER_ROWS}."
     assert said(accuracy=Cell(None, None, 0)) == "nothing to compare."
+    assert said(accuracy=judged("better"), gap_closed=Cell(None, None, 0, note=NO_GAP)).endswith(f"; Gap closed {NO_GAP}.")
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "text"),
     [
-        (100.0, 852.0, "parameters 8.52 × smaller."),
-        (3000.0, 1.0, "parameters 3 k × larger."),
+        (100.0, 852.0, "Parameters 8.52 × smaller."),
+        (3000.0, 1.0, "Parameters 3 k × larger."),
         (100.0, 100.4, "nothing to compare."),
         (0.0, 5.0, "nothing to compare."),
     ],
@@ -77,7 +78,7 @@ def test_what_follows_from_the_architecture_is_a_factor(ours: float, theirs: flo
 def test_only_headlines_and_costs_are_told_and_nothing_without_a_baseline() -> None:
     rows = [MetricRow(METRICS["mce"], (judged("better"), BASE)), MetricRow(METRICS["accuracy"], (judged("better"), BASE))]
 
-    assert "better in accuracy" in said(mce=judged("better"), accuracy=judged("better"))
+    assert "better in Accuracy" in said(mce=judged("better"), accuracy=judged("better"))
     assert "MCE" not in said(mce=judged("better"), accuracy=judged("better"))
     assert verdict_lines([column(1), column(2)], rows) == []
 
