@@ -80,7 +80,7 @@ class CellSerializer(serializers.Serializer[Any]):
     mean = NumberOrNull()
     std = NumberOrNull()
     n = serializers.IntegerField()
-    interval = IntervalField("Of the mean over three seeds or more, else the bootstrap's of a single run.")
+    interval = IntervalField("Of the mean over three seeds or more, else a single run's own, over rows or repeated timings.")
     delta = NumberOrNull()
     verdict = VerdictSerializer(allow_null=True)
     note = serializers.CharField(allow_blank=True)

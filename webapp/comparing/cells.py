@@ -27,7 +27,7 @@ OTHER_DEVICE = "timed on other hardware than the baseline, or on one that is not
 class Cell:
     """A metric of a column: mean and sample standard deviation (n − 1; None below two) over the `n` runs that have a value.
 
-    `interval` is of 95 %: of the mean over three seeds or more, else the bootstrap's of a single run where it has one. `delta` is the difference
+    `interval` is of 95 %: of the mean over three seeds or more, else a single run's own over rows or repeated timings, where it has one. `delta` is the difference
     to the baseline's mean, and `verdict` what the seeds say of it: None without a baseline, for the baseline itself, for what has no better, for
     what follows from the architecture alone, and where the two can't be compared. `note` says why there is no verdict there, or no value.
     """
@@ -102,7 +102,7 @@ def _cells(card: MetricCard, values: Sequence[Mapping[int, Sequence[float]]], co
                 mean,
                 statistics.stdev(every) if len(every) > 1 else None,
                 len(every),
-                mean_interval(every) or _bootstrap_interval(column, card.id),
+                mean_interval(every) or _own_interval(column, card.id),
                 None if mean is None or base is None or index == pinned else mean - base,
                 judged[index],
                 reasons[index],
@@ -131,10 +131,10 @@ def _incomparable(card: MetricCard, column: SeedGroup, baseline: SeedGroup) -> s
     return OTHER_ROWS if len(column.judged_on | baseline.judged_on) > 1 else ""
 
 
-def _bootstrap_interval(column: SeedGroup, name: str) -> Interval | None:
+def _own_interval(column: SeedGroup, name: str) -> Interval | None:
     """Of a single run: seeds of a group say themselves how far a value scatters."""
     student = column.entries[0].student
-    return interval_of(student.metrics, name) if column.n == 1 and student is not None else None
+    return interval_of(student.metrics, student.tables, name) if column.n == 1 and student is not None else None
 
 
 def _reference_accuracy(columns: Sequence[SeedGroup]) -> Reference:

@@ -1,18 +1,18 @@
 """A comparison as its page shows it: columns with their addresses, which rows come first, and the pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from engine.metrics.cards import METRICS
-from engine.spec.reference import run_named_by
+from engine.spec.reference import reference_text, run_named_by
 from webapp.comparing.cells import MetricRow
 from webapp.comparing.columns import SeedGroup, headlines_of
 from webapp.comparing.comparison import Comparison, ConfigRow
 from webapp.figures.curves import Line, drawable, opened, panels_of, training_curves
 from webapp.figures.figure import Figure
-from webapp.figures.palette import slot_of, styles_of
+from webapp.figures.palette import NEUTRAL, slot_of, styles_of
 from webapp.figures.pareto import Candidate, pareto
 from webapp.figures.reliability import Bin, Reliability, reliability_diagram
 from webapp.runs.history import curves
@@ -126,10 +126,11 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
     styles = _styles(comparison)
     figures: dict[str, Figure] = {}
     models = [
-        Reliability(column.label, merged_bins(column.reliability), color, dash)
+        Reliability(column.label, merged_bins(column.reliability), color, dash, seeds=len(column.reliability))
         for column, (color, dash) in zip(comparison.columns, styles, strict=True)
         if column.reliability
     ]
+    models += _teachers(comparison)
     if models:
         figures["reliability"] = reliability_diagram(
             models, title="Reliability" + (", seeds pooled" if any(c.n > 1 for c in comparison.columns) else "")
@@ -140,6 +141,18 @@ def figures_of(comparison: Comparison) -> dict[str, Figure]:
             card = METRICS[cost]
             figures[f"pareto_{cost}"] = pareto(candidates, cost=card.title, cost_unit=card.unit, quality=METRICS["accuracy"].title)
     return figures
+
+
+def _teachers(comparison: Comparison) -> list[Reliability]:
+    """Each teacher of the compared students once, where it was judged on their rows."""
+    found: dict[str, Reliability] = {}
+    for entry in (entry for column in comparison.columns for entry in column.entries):
+        table = entry.teacher.tables.get("reliability") if entry.teacher else None
+        names = ", ".join(reference_text(teacher) for teacher in entry.run.spec["teachers"])
+        if table and names not in found:
+            found[names] = Reliability("teacher", bins_of(table), NEUTRAL, "dashdot", muted=True)
+    several = len(found) > 1
+    return [replace(model, name=f"teacher {number}") if several else model for number, model in enumerate(found.values(), start=1)]
 
 
 def curve_figures(comparison: Comparison, *, series: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -5,10 +5,11 @@ import re
 
 import pytest
 import torch
+from scipy.stats import binom
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.metrics.cost import cost_report, device_name, parameter_count
+from engine.metrics.cost import CALLS, INTERVAL, cost_report, device_name, parameter_count
 
 
 def perceptron() -> nn.Module:
@@ -92,6 +93,18 @@ def test_latency_is_the_median_of_at_least_thirty_calls_of_one_row_and_of_the_ba
     assert model.calls.count(6) > 30
     assert 0 < report["latency_ms"] < 1000
     assert 0 < report["batch_latency_ms"] < 1000
+    for name in ("latency_ms", "batch_latency_ms"):
+        low, high = report[f"{name}_interval"]
+        assert 0 < low <= report[name] <= high
+
+
+def test_the_interval_of_a_median_covers_it_in_ninety_five_cases_of_a_hundred():
+    low, high = INTERVAL  # the median lies above the time at `low` and below that at `high` unless too few, or too many, calls were faster
+
+    misses = binom.cdf(low, CALLS, 0.5) + binom.sf(high, CALLS, 0.5)
+
+    assert 0.95 <= 1 - misses < 0.96
+    assert (low, high) == (CALLS - 1 - high, CALLS - 1 - low)
 
 
 def test_the_device_is_named_in_words_with_its_threads():

@@ -171,9 +171,25 @@ def test_reliability_is_drawn_for_the_columns_that_have_a_table_each_in_its_colo
     traces = {trace["name"]: trace for trace in found["reliability"]["data"] if trace["type"] == "scatter"}
     assert list(traces) == ["perfectly calibrated", "column 1", "column 3"]
     assert [traces[name]["marker"]["color"] for name in ("column 1", "column 3")] == [COLORS[1], COLORS[3]]
-    assert [traces[name]["customdata"] for name in ("column 1", "column 3")] == [[[0, 1, 4]], [[0, 1, 8]]]
+    assert [[row[:3] for row in traces[name]["customdata"]] for name in ("column 1", "column 3")] == [[[0, 1, 4]], [[0, 1, 8]]]
     assert found["reliability"]["layout"]["title"]["text"] == "Reliability, seeds pooled"
     assert figures_of(comparison_of(column(1), column(2))) == {}
+
+
+def test_the_teacher_is_drawn_once_beside_its_students_and_numbered_where_there_are_several() -> None:
+    half, judged_alike = table((0, 1, 40, 0.5, 0.5)), {"ece": 0.0}
+
+    def taught(number: int, teacher: str) -> SeedGroup:
+        about = compared(number, spec={"teachers": [{"source": "run", "name": teacher, "config": {}}]})
+        beside = JudgingEvaluation(20, "test", True, judged_alike, {"reliability": half})
+        return SeedGroup(f"column {number}", (ComparedRun(about.run, about.student, beside),), False, (half,))
+
+    def names(*columns: SeedGroup) -> list[str]:
+        data = figures_of(comparison_of(*columns))["reliability"]["data"]
+        return [trace["name"] for trace in data if trace["type"] == "scatter"][1:]
+
+    assert names(taught(1, "a"), taught(2, "a")) == ["column 1", "column 2", "teacher"]
+    assert names(taught(1, "a"), taught(2, "b")) == ["column 1", "column 2", "teacher 1", "teacher 2"]
 
 
 @pytest.mark.parametrize(

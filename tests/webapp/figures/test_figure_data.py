@@ -166,20 +166,21 @@ def test_a_confusion_has_the_shares_of_its_rows_and_is_not_alarming_for_few_mist
 # Reliability, risk and confidence
 
 
-def test_markers_of_a_reliability_curve_grow_with_the_root_of_their_share() -> None:
+def test_markers_of_a_reliability_diagram_grow_with_the_root_of_their_share() -> None:
     bins = [Bin(0, 0.5, 100, 0.4, 0.5), Bin(0.5, 0.9, 25, 0.8, 0.7), Bin(0.9, 1, 3, None, None)]
 
-    _, curve, counts = reliability_diagram([Reliability("s", bins, COLORS[0], dash="dot", muted=True)])["data"]
+    _, points, counts = reliability_diagram([Reliability("s", bins, COLORS[0], dash="dot", muted=True)])["data"]
 
-    assert curve["marker"]["size"] == [14.0, 9.5]  # 5 + 9 and 5 + 9 · √¼; a bin without means is no point
-    assert (curve["customdata"], curve["opacity"], curve["line"]["dash"]) == ([[0, 0.5, 100], [0.5, 0.9, 25]], 0.6, "dot")
+    assert points["marker"]["size"] == [14.0, 9.5]  # 5 + 9 and 5 + 9 · √¼; a bin without means is no point
+    assert [row[:3] for row in points["customdata"]] == [[0, 0.5, 100], [0.5, 0.9, 25]]
+    assert (points["opacity"], points["marker"]["symbol"]) == (0.6, "diamond")
     assert counts["y"] == [100 / 128, 25 / 128, 3 / 128] and counts["width"] == [0.5, pytest.approx(0.4), pytest.approx(0.1)]
 
 
 def test_bins_that_are_all_empty_are_drawn_as_nothing() -> None:
-    _, curve, counts = reliability_diagram([Reliability("s", [Bin(0, 1, 0, None, None)], COLORS[0])])["data"]
+    _, counts = reliability_diagram([Reliability("s", [Bin(0, 1, 0, None, None)], COLORS[0])])["data"]
 
-    assert (curve["x"], curve["marker"]["size"], counts["y"]) == ([], [], [0])
+    assert counts["y"] == [0]
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 6, 10])

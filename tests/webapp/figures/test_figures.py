@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from scipy.stats import binomtest
 
 from engine import charts
 from engine.metrics.cards import METRICS
@@ -17,7 +18,7 @@ from webapp.figures.engine_charts import figure_of
 from webapp.figures.palette import COLORS, NEUTRAL, color_of, slot_of, styles_of
 from webapp.figures.pareto import Candidate, front, pareto
 from webapp.figures.plotly import style_ids
-from webapp.figures.reliability import Bin, Reliability, reliability_diagram
+from webapp.figures.reliability import Bin, Reliability, reliability_diagram, wilson
 from webapp.figures.selective import RiskCoverage, confidence_histogram, risk_coverage
 
 BINS = [Bin(0.0, 0.5, 0, None, None), Bin(0.5, 1.0, 40, 0.8, 0.75)]
@@ -87,20 +88,52 @@ def test_runs_that_share_a_color_are_told_apart_by_the_dash() -> None:
     assert len(set(styles)) == 20
 
 
-def test_an_empty_bin_is_no_point_of_the_reliability_curve_but_counts_as_zero() -> None:
+def test_an_empty_bin_is_no_point_of_the_reliability_diagram_but_counts_as_zero() -> None:
     figure = reliability_diagram([Reliability("student", BINS, COLORS[0])])
 
-    _, curve, counts = figure["data"]
-    assert (curve["x"], curve["y"]) == ([0.8], [0.75])
+    _, points, counts = figure["data"]
+    assert (points["x"], points["y"]) == ([0.8], [0.75])
     assert (counts["x"], counts["y"]) == ([0.25, 0.75], [0.0, 1.0])
 
 
-def test_a_bin_with_fewer_than_ten_examples_is_hollow() -> None:
+def test_bins_are_points_with_the_interval_of_their_accuracy_and_are_never_joined() -> None:
+    bins = [Bin(0.0, 0.5, 40, 0.4, 0.5), Bin(0.5, 1.0, 12, 0.8, 0.75)]
+
+    _, points, _ = reliability_diagram([Reliability("student", bins, COLORS[0])])["data"]
+
+    assert points["mode"] == "markers"
+    for place, (right, n) in enumerate(((20, 40), (9, 12))):
+        expected = binomtest(right, n).proportion_ci(method="wilson")
+        low, high = points["y"][place] - points["error_y"]["arrayminus"][place], points["y"][place] + points["error_y"]["array"][place]
+        assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_rows_that_several_seeds_share_count_once_in_an_interval() -> None:
+    one, pooled = [Bin(0.0, 1.0, 20, 0.7, 0.75)], [Bin(0.0, 1.0, 60, 0.7, 0.75)]
+
+    _, single, _ = reliability_diagram([Reliability("student", one, COLORS[0])])["data"]
+    _, three, _ = reliability_diagram([Reliability("student", pooled, COLORS[0], seeds=3)])["data"]
+
+    assert three["error_y"]["array"] == pytest.approx(single["error_y"]["array"])
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 1), (0.0, 50), (1.0, 50), (0.5, 3)])
+def test_an_interval_stays_within_zero_and_one_and_holds_its_share(share: float, n: int) -> None:
+    low, high = wilson(share, n)
+
+    assert -1e-12 <= low <= share <= high <= 1 + 1e-12
+
+
+def test_a_bin_with_fewer_than_ten_examples_of_a_model_is_faded_and_hollow() -> None:
     bins = [Bin(0.0, 0.5, 9, 0.4, 0.5), Bin(0.5, 1.0, 10, 0.8, 0.75)]
 
-    curve = reliability_diagram([Reliability("student", bins, COLORS[0])])["data"][1]
+    _, enough, few, _ = reliability_diagram([Reliability("student", bins, COLORS[0], "dash")])["data"]
+    _, only_few, _ = reliability_diagram([Reliability("student", bins, COLORS[0], seeds=2)])["data"]
 
-    assert curve["marker"]["symbol"] == ["circle-open", "circle"]
+    assert (enough["x"], enough["marker"]["symbol"], enough["showlegend"]) == ([0.8], "square", True)
+    assert (few["x"], few["marker"]["symbol"], few["showlegend"]) == ([0.4], "square-open", False)
+    assert few["opacity"] < enough["opacity"]
+    assert (only_few["x"], only_few["showlegend"]) == ([0.4, 0.8], True)
 
 
 def test_the_diagonal_of_perfect_calibration_is_drawn_first() -> None:

@@ -22,7 +22,7 @@ MAIN = ("overconfidence_gap", "aurc", "temperature", "parameters", "latency_ms")
 MOST_TILES = 6
 AFTER_SCALING = {"nll": "scaled_nll", "ece": "scaled_ece"}
 BOUNDS = {"ece": ("ece_low", "ece_high")}
-"""Metrics with a 95 % bootstrap interval, and the metrics that hold its ends."""
+"""Metrics with a 95 % bootstrap interval, and the metrics that hold its ends. Times have theirs in the table of costs."""
 
 INTERVAL_ENDS = frozenset(end for ends in BOUNDS.values() for end in ends)
 INSIDE_OTHERS = frozenset({*AFTER_SCALING.values(), *INTERVAL_ENDS})
@@ -140,9 +140,11 @@ def bins_of(table: Mapping[str, Any]) -> list[Bin]:
     return [Bin(one["low"], one["high"], one["count"], one["conf"], one["acc"]) for one in table.get("bins", [])]
 
 
-def interval_of(metrics: Mapping[str, float | None], name: str) -> Interval | None:
-    """The metric's bootstrap interval, where it has one."""
-    low, high = (metrics.get(end) for end in BOUNDS.get(name, ("", "")))
+def interval_of(metrics: Values, tables: Mapping[str, Any], name: str) -> Interval | None:
+    """The metric's interval within the run, where it has one: the bootstrap's over rows, or that of repeated timings."""
+    low, high = (
+        (metrics.get(end) for end in BOUNDS[name]) if name in BOUNDS else (tables.get("cost") or {}).get(f"{name}_interval", (None, None))
+    )
     return None if low is None or high is None else (low, high)
 
 
@@ -172,8 +174,8 @@ def _rows(
                 student.get(scaled),
                 teacher.get(scaled),
                 baseline.get(name),
-                interval_of(student, name),
-                interval_of(teacher, name),
+                interval_of(student, student_tables, name),
+                interval_of(teacher, teacher_tables, name),
                 student_bound=_temperature_bound(student_tables) if name == "temperature" else "",
                 teacher_bound=_temperature_bound(teacher_tables) if name == "temperature" else "",
                 note=_hardware(student_tables, teacher_tables) if name == "latency_ms" else "",

@@ -59,8 +59,16 @@ def test_intervals_overlap_where_one_begins_within_the_other(one: Interval, othe
     ],
 )
 def test_an_interval_needs_both_of_its_ends(metrics: dict[str, float | None], interval: Interval | None) -> None:
-    assert interval_of(metrics, "ece") == interval
-    assert interval_of(metrics | {"accuracy": 0.5}, "accuracy") is None
+    assert interval_of(metrics, {}, "ece") == interval
+    assert interval_of(metrics | {"accuracy": 0.5}, {}, "accuracy") is None
+
+
+def test_a_time_has_the_interval_of_its_repetitions() -> None:
+    tables = {"cost": {"device": "A", "latency_ms": 1.0, "latency_ms_interval": [0.9, 1.2]}}
+
+    found = of({"latency_ms": 1.0}, {"latency_ms": 2.0}, tables=tables, teacher_tables={"cost": {"device": "A"}})
+
+    assert (row_of(found, "latency_ms").interval, row_of(found, "latency_ms").teacher_interval) == ((0.9, 1.2), None)
 
 
 def test_the_headline_comes_first_in_its_order_then_the_main_rows_and_the_rest_folds_away() -> None:
@@ -169,9 +177,7 @@ def test_students_before_and_after_scaling_and_the_teacher_share_a_diagram_and_a
             number=number,
         ).figures
 
-        lines = {
-            trace["name"]: trace["marker"]["color"] for trace in figures["reliability"]["data"] if trace.get("mode") == "lines+markers"
-        }
+        lines = {trace["name"]: trace["marker"]["color"] for trace in figures["reliability"]["data"] if trace.get("mode") == "markers"}
         assert list(lines) == ["student", "student, scaled", "teacher"]
         assert lines["student"] == color_of(number)
         assert len(set(lines.values())) == 3
