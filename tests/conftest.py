@@ -68,8 +68,8 @@ def embedded_servers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(embedded_servers: None) -> None:
-    """pytest-django makes its test database after this."""
+def django_db_modify_db_settings(embedded_servers: None, django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """pytest-django makes its test database after this, under a name of each process's own."""
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ class ConfigRowSerializer(serializers.Serializer[Any]):
     values = serializers.ListField()
 
 
-class LineSerializer(serializers.Serializer[Any]):
+class VerdictLineSerializer(serializers.Serializer[Any]):
     """What the comparison comes to for one candidate, in words."""
 
     label = serializers.CharField()  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class ComparisonSerializer(serializers.Serializer[Any]):
     columns = ColumnSerializer(many=True)
     rows = MetricRowSerializer(many=True)
     config = ConfigRowSerializer(many=True)
-    verdicts = LineSerializer(many=True)
+    verdicts = VerdictLineSerializer(many=True)
     warnings = serializers.ListField(child=serializers.CharField())
 
 

@@ -17,21 +17,21 @@ SHOWN_APART = 0.005
 
 
 @dataclass(frozen=True)
-class Line:
+class VerdictLine:
     """`text` follows the candidate's label as a sentence."""
 
     label: str
     text: str
 
 
-def verdict_lines(columns: Sequence[SeedGroup], rows: Sequence[MetricRow]) -> list[Line]:
+def verdict_lines(columns: Sequence[SeedGroup], rows: Sequence[MetricRow]) -> list[VerdictLine]:
     """For each column but the baseline's, about the headlines of the students' kinds and what the students cost; none where nothing is pinned."""
     if not any(column.is_baseline for column in columns):
         return []
     by_id = {row.card.id: row for row in rows}
     rows = [by_id[name] for name in dict.fromkeys([*headlines_of(columns), *COSTS]) if name in by_id]
     return [
-        Line(column.label, _sentence([(row.card, row.cells[index]) for row in rows], _exact(rows, columns, index)))
+        VerdictLine(column.label, _sentence([(row.card, row.cells[index]) for row in rows], _exact(rows, columns, index)))
         for index, column in enumerate(columns)
         if not column.is_baseline
     ]

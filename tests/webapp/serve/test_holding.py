@@ -15,9 +15,9 @@ from tests.waiting import wait_for
 from webapp.serve.holding import LOCK, STARTED, held_home, holder, processes_left
 from webapp.serve.lives import SHORT_LIVES, Lives, ServeError
 
-PARENT = (
-    "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE).pid, flush=True); input()"
-)
+CHILD = "import time; time.sleep(600)"
+PARENT = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {CHILD!r}]).pid, flush=True); input()"
+"""The child goes on when its parent has gone."""
 
 
 @pytest.fixture
