@@ -18,6 +18,9 @@ from django.conf import settings
 from django.http import Http404
 
 RUNS = "runs"
+CHECKPOINT_FILES = ("state.json", "tensors.safetensors")
+"""What the folder of a whole checkpoint holds."""
+
 OWN = 0o700
 """The store's mode: its account, and nobody else."""
 
@@ -85,6 +88,18 @@ def opened(path: Path) -> IO[bytes]:
 
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """Where the system can, a folder is opened as a place alone, which asks for no right to list it."""
+
+
+def link_checkpoint(folder: Path, into: Path) -> None:
+    """Gives the files of a checkpoint second names in the new folder `into`. Raises FileNotFoundError, leaving nothing, when the checkpoint has gone,
+    or is going: whoever deletes it takes one file after the other, and a folder that is read just then has some of them, or none."""
+    try:
+        shutil.copytree(folder, into, copy_function=second_name)
+        for name in CHECKPOINT_FILES:
+            (into / name).stat()
+    except (FileNotFoundError, shutil.Error) as error:
+        shutil.rmtree(into, ignore_errors=True)
+        raise FileNotFoundError(str(error)) from error
 
 
 def second_name(source: str, target: str) -> str:

@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from webapp.store import second_name
+from webapp.store import link_checkpoint
 
 KEPT = "kept"
 
@@ -24,11 +24,10 @@ def keep(checkpoint: Path, attempt_folder: Path) -> Path | None:
     shutil.rmtree(unfinished, ignore_errors=True)
     kept.parent.mkdir(exist_ok=True)
     try:
-        shutil.copytree(checkpoint, unfinished, copy_function=second_name)
-        unfinished.rename(kept)
-    except (FileNotFoundError, shutil.Error):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        link_checkpoint(checkpoint, unfinished)
+    except FileNotFoundError:
         return None
+    unfinished.rename(kept)
     for folder in (kept, kept.parent, attempt_folder):
         _sync(folder)
     return kept

@@ -50,6 +50,17 @@ def test_a_checkpoint_that_the_child_has_deleted_can_no_longer_be_kept(attempt: 
     assert list((attempt / "kept").iterdir()) == []
 
 
+@pytest.mark.parametrize("gone", [["state.json"], ["tensors.safetensors"], ["state.json", "tensors.safetensors"]])
+def test_one_that_is_being_deleted_while_it_is_read_is_not_kept_in_part(gone: list[str], attempt: Path) -> None:
+    for name in gone:
+        (attempt / "checkpoints" / "step-10" / name).unlink()
+
+    kept = kept_checkpoints.keep(attempt / "checkpoints" / "step-10", attempt)
+
+    assert kept is None
+    assert list((attempt / "kept").iterdir()) == []
+
+
 def test_what_is_no_longer_needed_is_deleted_and_the_current_attempts_own_is_left_to_it(attempt: Path) -> None:
     earlier = attempt.with_name("attempt-1")
     write(earlier / "checkpoints" / "step-4")

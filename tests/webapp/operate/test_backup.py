@@ -13,6 +13,7 @@ import pytest
 
 from tests.installations import Installation
 from webapp.operate.backup.archive import BackupError
+from webapp.operate.backup.files import hold_checkpoints
 from webapp.operate.backup.read import check
 from webapp.runs.models import Run
 
@@ -92,6 +93,16 @@ def test_a_held_run_is_queued_again_and_the_others_stay_as_they_were(backup: Pat
     assert attempt == [("lost", True)]
     ((step, path),) = elsewhere_installed.ask(f"SELECT checkpoint_step, checkpoint_path FROM runs_run WHERE id = '{held.pk}'")
     assert step == 10 and (elsewhere_installed.store / path / "tensors.safetensors").is_file()
+
+
+@pytest.mark.parametrize("gone", [["state.json"], ["tensors.safetensors"], ["state.json", "tensors.safetensors"]])
+def test_a_checkpoint_that_its_worker_is_deleting_asks_for_another_snapshot(gone: list[str], in_use: Installation, tmp_path: Path) -> None:
+    held = Run.objects.get(state="running")
+    for name in gone:
+        (in_use.store / str(held.checkpoint_path) / name).unlink()
+
+    assert not hold_checkpoints(tmp_path / "held")
+    assert [path for path in (tmp_path / "held").rglob("*") if held.checkpoint_path.endswith(path.name)] == []
 
 
 def test_a_backup_to_standard_output_is_the_same_form(in_use: Installation, tmp_path: Path) -> None:

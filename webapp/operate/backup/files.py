@@ -5,7 +5,6 @@ it when the next one is registered. So checkpoints get second names, which costs
 run may be written anew under its name, as a whole: then its file is newer than its row, and the manifest has what the row will say.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from django.conf import settings
 
 from webapp.fleet.store import MARKER
 from webapp.operate.inventory import Recorded, checkpoints, main_file, recorded
-from webapp.store import path_in_store, second_name
+from webapp.store import link_checkpoint, path_in_store
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ def hold_checkpoints(into: Path) -> bool:
     """
     for one in checkpoints():
         try:
-            shutil.copytree(path_in_store(one.path), into / one.path, copy_function=second_name)
-        except (FileNotFoundError, shutil.Error):
-            shutil.rmtree(into / one.path, ignore_errors=True)
+            link_checkpoint(path_in_store(one.path), into / one.path)
+        except FileNotFoundError:
             if one.under_way:
                 return False
     return True
