@@ -209,6 +209,7 @@ def test_a_checkpoint_is_registered_under_a_name_that_the_child_does_not_delete(
     folder = tmp_path / held.folder / "checkpoints" / "step-000000010"
     folder.mkdir(parents=True)
     (folder / "state.json").write_text("{}")
+    (folder / "tensors.safetensors").touch()
 
     say(Sink(held), *losses(1, 10), Checkpoint(10, "checkpoints/step-000000010"))
 

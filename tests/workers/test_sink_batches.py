@@ -160,6 +160,7 @@ def checkpointed(folder: Path, step: int) -> Checkpoint:
     path = f"checkpoints/step-{step:09}"
     (folder / path).mkdir(parents=True)
     (folder / path / "state.json").write_text(str(step))
+    (folder / path / "tensors.safetensors").touch()
     return Checkpoint(step, path)
 
 
