@@ -9,9 +9,10 @@ from engine.metrics.cards import METRICS
 from engine.metrics.gap import NO_TEACHER, gap_closed
 from engine.spec.cards import MetricCard
 from engine.spec.reference import reference_text
+from engine.statistics import t_interval
 from webapp.comparing.columns import ComparedRun, SeedGroup
 from webapp.comparing.differences import flat
-from webapp.comparing.verdicts import Difference, Interval, Verdict, difference_of, mean_interval, verdicts
+from webapp.comparing.verdicts import Difference, Interval, Verdict, difference_of, verdicts
 from webapp.runs.page.scores import INTERVAL_ENDS, interval_of
 
 ValueOf = Callable[[ComparedRun], float | None]
@@ -86,7 +87,7 @@ def _by_seed(column: SeedGroup, value_of: ValueOf) -> dict[int, list[float]]:
 
 def _cells(card: MetricCard, values: Sequence[Mapping[int, Sequence[float]]], columns: Sequence[SeedGroup]) -> tuple[Cell, ...]:
     pinned = next((index for index, column in enumerate(columns) if column.is_baseline), None)
-    reasons = ["" if pinned is None else _incomparable(card, column, columns[pinned]) for column in columns]
+    reasons = ["" if pinned in (None, index) else _incomparable(card, column, columns[pinned or 0]) for index, column in enumerate(columns)]
     differences = [
         None if pinned in (None, index) or reasons[index] or card.exact else _difference(each, values[pinned or 0])
         for index, each in enumerate(values)
@@ -102,7 +103,7 @@ def _cells(card: MetricCard, values: Sequence[Mapping[int, Sequence[float]]], co
                 mean,
                 statistics.stdev(every) if len(every) > 1 else None,
                 len(every),
-                mean_interval(every) or _own_interval(column, card.id),
+                t_interval(every) or _own_interval(column, card.id),
                 None if mean is None or base is None or index == pinned else mean - base,
                 judged[index],
                 reasons[index],
@@ -152,7 +153,7 @@ def _gap_closed(entry: ComparedRun, reference: Reference) -> float | None:
     baselines, student, teacher = _ends_of_gap(entry, reference)
     if not baselines or student is None or teacher is None:
         return None
-    lead = mean_interval([teacher - baseline for baseline in baselines])
+    lead = t_interval([teacher - baseline for baseline in baselines])
     return None if lead and lead[0] <= 0 else gap_closed(student=student, teacher=teacher, baseline=statistics.fmean(baselines))
 
 

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from scipy.special import bdtr, stdtr, stdtrit
 
-from engine.statistics import CONFIDENCE, SEEDS_FOR_AN_INTERVAL, TIE
+from engine.statistics import CONFIDENCE, SEEDS_FOR_AN_INTERVAL, TIE, t_interval
 
 Word = Literal["better", "worse", "undecided", "too few seeds"]
 Direction = Literal["higher", "lower"]
@@ -88,13 +88,6 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of a group's mean (Student's t). None below three values, and where they do not differ."""
-    if len(values) < SEEDS_FOR_AN_INTERVAL or max(values) - min(values) <= TIE:
-        return None
-    return _around(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1)
-
-
 def mcnemar(only_one: int, only_other: int) -> float:
     """The two-sided exact p-value of two models on the same rows: one is right and the other wrong on `only_one` rows, and the reverse.
 
@@ -118,11 +111,11 @@ def more_seeds(difference: Difference, candidates: int = 1) -> int | None:
 
 
 def _paired(differences: Sequence[float]) -> Difference:
-    mean, n = statistics.fmean(differences), len(differences)
-    if max(differences) - min(differences) <= TIE:
+    mean, n, interval = statistics.fmean(differences), len(differences), t_interval(differences)
+    if interval is None:
         return Difference(mean, n, is_paired=True)
     spread = statistics.stdev(differences)
-    return _tested(mean, n, spread / math.sqrt(n), n - 1, spread, is_paired=True)
+    return Difference(mean, n, True, spread, interval, _two_sided(mean, spread / math.sqrt(n), n - 1))
 
 
 def _unpaired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
@@ -130,21 +123,17 @@ def _unpaired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     if n < SEEDS_UNPAIRED:
         return Difference(mean, n, is_paired=False)
     squares = [statistics.variance(values) / len(values) for values in (ours, theirs)]
-    if math.sqrt(sum(squares)) <= TIE:
+    error = math.sqrt(sum(squares))
+    if error <= TIE:
         return Difference(mean, n, is_paired=False)
     degrees = sum(squares) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(squares, (ours, theirs), strict=True))
     spread = math.sqrt(statistics.variance(ours) + statistics.variance(theirs))
-    return _tested(mean, n, math.sqrt(sum(squares)), degrees, spread, is_paired=False)
-
-
-def _tested(mean: float, n: int, error: float, degrees: float, spread: float, *, is_paired: bool) -> Difference:
-    p = 2.0 * float(stdtr(degrees, -abs(mean) / error))
-    return Difference(mean, n, is_paired, spread, _around(mean, error, degrees), p)
-
-
-def _around(mean: float, error: float, degrees: float) -> Interval:
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
-    return mean - half, mean + half
+    return Difference(mean, n, False, spread, (mean - half, mean + half), _two_sided(mean, error, degrees))
+
+
+def _two_sided(mean: float, error: float, degrees: float) -> float:
+    return 2.0 * float(stdtr(degrees, -abs(mean) / error))
 
 
 def _verdict(difference: Difference, p: float | None, better: Direction, candidates: int) -> Verdict:

@@ -1,23 +1,21 @@
 """Why the numbers of a comparison may not be comparable, in sentences."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.metrics.cards import METRICS
+from webapp.comparing.columns import ComparedRun
 from webapp.runs.models import State
 
 TIMES = [name for name, card in METRICS.items() if card.unit == "ms"]
 
-if TYPE_CHECKING:
-    from webapp.comparing.columns import ComparedRun
 
-
-def of(entries: "Sequence[ComparedRun]") -> list[str]:
+def of(entries: Sequence[ComparedRun]) -> list[str]:
     """All that must be said about these runs, the gravest first."""
     return [*_unfinished(entries), *_task(entries), *_splits(entries), *_tables(entries), *_versions(entries), *_devices(entries)]
 
 
-def _unfinished(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _unfinished(entries: Sequence[ComparedRun]) -> Iterator[str]:
     for entry in entries:
         run = entry.run
         if entry.student is None:
@@ -30,7 +28,7 @@ def _unfinished(entries: "Sequence[ComparedRun]") -> Iterator[str]:
             yield f"{entry.run.name} is in the trash."
 
 
-def _task(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _task(entries: Sequence[ComparedRun]) -> Iterator[str]:
     if tasks := _several(entries, lambda entry: entry.run.task_id):
         yield f"The runs are of different tasks: {tasks}. Their numbers have nothing in common."
         return
@@ -39,12 +37,12 @@ def _task(entries: "Sequence[ComparedRun]") -> Iterator[str]:
         yield "The runs cut or spoil the task's data in different ways (see task_options), so they are not judged on the same rows."
 
 
-def _splits(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _splits(entries: Sequence[ComparedRun]) -> Iterator[str]:
     if splits := _several(entries, lambda entry: entry.student and entry.student.split):
         yield f"The runs are judged on different splits: {splits}. Only those on the test split are final."
 
 
-def _tables(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _tables(entries: Sequence[ComparedRun]) -> Iterator[str]:
     if bins := _several(entries, lambda entry: _of_reliability(entry, "n_bins")):
         yield f"The calibration errors are over different numbers of bins: {bins}."
     if ends := _several(entries, lambda entry: _of_reliability(entry, "closed")):
@@ -55,7 +53,7 @@ def _tables(entries: "Sequence[ComparedRun]") -> Iterator[str]:
         yield f"The runs are judged on different numbers of rows: {rows}."
 
 
-def _versions(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _versions(entries: Sequence[ComparedRun]) -> Iterator[str]:
     by_method: dict[str, set[int]] = {}
     for entry in entries:
         by_method.setdefault(entry.run.method_id, set()).add(entry.run.spec["method_version"])
@@ -64,13 +62,13 @@ def _versions(entries: "Sequence[ComparedRun]") -> Iterator[str]:
             yield f"{method} was run in versions {_and(sorted(versions))}; the same settings give different weights in each."
 
 
-def _devices(entries: "Sequence[ComparedRun]") -> Iterator[str]:
+def _devices(entries: Sequence[ComparedRun]) -> Iterator[str]:
     timed = [entry for entry in entries if entry.student and any(entry.student.metrics.get(name) is not None for name in TIMES)]
     if devices := _several(timed, lambda entry: entry.device):
         yield f"Times were measured on different devices: {devices}."
 
 
-def _several(entries: "Sequence[ComparedRun]", value_of: "Callable[[ComparedRun], Any]") -> str:
+def _several(entries: Sequence[ComparedRun], value_of: Callable[[ComparedRun], Any]) -> str:
     """The different values as words; empty when all that have one agree."""
     values = {value for entry in entries if (value := value_of(entry)) not in (None, "")}
     return _and(sorted(values)) if len(values) > 1 else ""
@@ -80,6 +78,6 @@ def _and(values: Sequence[Any]) -> str:
     return f"{', '.join(str(value) for value in values[:-1])} and {values[-1]}"
 
 
-def _of_reliability(entry: "ComparedRun", field: str) -> Any:
+def _of_reliability(entry: ComparedRun, field: str) -> Any:
     table = entry.student.tables.get("reliability") if entry.student else None
     return table.get(field) if isinstance(table, dict) else None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engine.statistics import t_interval
 from webapp.comparing.verdicts import (
     MOST_SEEDS,
     SEEDS_UNPAIRED,
@@ -14,7 +15,6 @@ from webapp.comparing.verdicts import (
     difference_of,
     holm,
     mcnemar,
-    mean_interval,
     more_seeds,
     verdicts,
 )
@@ -71,9 +71,9 @@ class TestAgainstScipy:
         values = [0.90, 0.92, 0.97, 0.91]
         expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
 
-        assert mean_interval(values) == pytest.approx(expected)
-        assert mean_interval(values[:2]) is None
-        assert mean_interval([0.5] * 5) is None
+        assert t_interval(values) == pytest.approx(expected)
+        assert t_interval(values[:2]) is None
+        assert t_interval([0.5] * 5) is None
 
 
 class TestSimulated:
